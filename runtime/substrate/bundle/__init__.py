@@ -1,0 +1,1 @@
+"""From config.json to checked records; pure apart from reading the bundle's files."""

@@ -1,0 +1,1 @@
+"""The steps of the isolation sequence, one file per area."""

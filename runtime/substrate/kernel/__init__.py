@@ -1,0 +1,1 @@
+"""System calls and kernel files; knows no OCI word and no policy."""

@@ -1,0 +1,1 @@
+"""The lifecycle of worlds: their store, their states, one file per verb."""
