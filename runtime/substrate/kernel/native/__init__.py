@@ -1,0 +1,1 @@
+"""world-init, the libc-free program that is a world's first process, and how it is compiled."""
