@@ -1,0 +1,104 @@
+"""Every exception Substrate raises on purpose, and the exit status each one ends in.
+
+    SubstrateError                 1    failure
+    ├─ UsageError                  2    the call's words are wrong
+    ├─ BundleError                 2    config.json is wrong: every problem with its JSON path
+    ├─ DependencyError             3    a program or library that must be there is not
+    ├─ UnsupportedError            4    this machine or this version cannot do what was asked
+    ├─ RefusedError                5    possible, but refused for safety
+    ├─ WorldExistsError            1    the id is in use
+    ├─ WorldNotFoundError          1    "container … does not exist"
+    ├─ WorldStateError             1    the verb does not fit the world's status
+    ├─ StepError                   1    a step of the isolation sequence failed in the kernel
+    ├─ CannotExecuteError        126    the program is there and cannot be run
+    └─ CommandNotFoundError      127    the program is not there
+
+Messages are lower case without a full stop: what was being done, then what the kernel said. The
+hint is one line that can be typed. Raised once, printed once, by `cli/report.py`.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class SubstrateError(Exception):
+    """A failure with a message for people and a hint that can be typed."""
+
+    status = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(SubstrateError):
+    """The command line does not make sense."""
+
+    status = 2
+
+
+class BundleError(SubstrateError):
+    """The bundle's configuration is wrong; `problems` lists every fault.
+
+    A problem reads `config.json: $.process.args: what was expected`.
+    """
+
+    status = 2
+
+    def __init__(self, problems: Sequence[str], hint: str = "") -> None:
+        super().__init__("\n".join(problems), hint)
+        self.problems = tuple(problems)
+
+
+class DependencyError(SubstrateError):
+    """A program or library that must be installed is missing."""
+
+    status = 3
+
+
+class UnsupportedError(SubstrateError):
+    """This machine, or this version of Substrate, cannot do what was asked."""
+
+    status = 4
+
+
+class RefusedError(SubstrateError):
+    """It could be done, and is refused because it would be unsafe."""
+
+    status = 5
+
+
+class WorldExistsError(SubstrateError):
+    """The world id is already in use."""
+
+
+class WorldNotFoundError(SubstrateError):
+    """No world has that id; the message ends in `does not exist`, which engines match."""
+
+
+class WorldStateError(SubstrateError):
+    """The verb does not fit the world's status (OCI runtime-spec, lifecycle)."""
+
+
+class StepError(SubstrateError):
+    """A step of the isolation sequence failed; `errno` is what the kernel answered."""
+
+    def __init__(self, message: str, hint: str = "", errno: int = 0) -> None:
+        super().__init__(message, hint)
+        self.errno = errno
+
+
+class CannotExecuteError(StepError):
+    """The payload's program exists and could not be executed."""
+
+    status = 126
+
+
+class CommandNotFoundError(StepError):
+    """The payload's program does not exist in the world."""
+
+    status = 127

@@ -1,0 +1,213 @@
+/* world-init: runs a plan of system calls, then is the payload or the init that reaps for it.
+ *
+ * Built without libc and started from a sealed memfd, so nothing of the host is reachable through
+ * /proc/PID/exe (CVE-2019-5736) and a parked world costs a few pages. It is started as
+ *     world-init PLAN_FD
+ * and reads the image that `kernel/plan.py` encodes. It decides nothing: which calls are made, and
+ * in which order, is data. Failures go to the descriptor in the plan's report cell as one message
+ * {tag, value}; see `kernel/messages.py`.
+ */
+typedef unsigned int u32;
+typedef unsigned short u16;
+typedef unsigned long u64;
+typedef int i32;
+typedef long i64;
+
+enum { MAGIC = 0x53554253, VERSION = 1 };
+enum { KIND_WORD, KIND_POINTER, KIND_CELL };
+enum {
+	EXPECT = 1 << 16, LEAVE = 1 << 17, REAP = 1 << 18,
+	IDLE = 1 << 19, TRY = 1 << 20, FAIL = 1 << 21,
+};
+enum { EACCES_ = 13, EINTR_ = 4, ECHILD_ = 10, EPROTO_ = 71, ANY_ERROR = -1 };
+enum { TAG_ERROR = 0x21525245, TAG_PID = 0x20444950 }; /* "ERR!", "PID " */
+
+struct header {
+	u32 magic, version, ops, relocations, ops_at, relocations_at, arena_at, arena_size;
+	u32 start, report_cell, reserved[2];
+};
+
+struct op {
+	i32 number;
+	u32 flags;
+	i32 store;
+	u16 skip, step;
+	i32 expect, ignore[3];
+	u64 args[6];
+} __attribute__((packed));
+
+struct message {
+	u32 tag;
+	i32 value;
+};
+
+#if defined(__x86_64__)
+enum { SYS_write = 1, SYS_mmap = 9, SYS_rt_sigprocmask = 14, SYS_rt_sigtimedwait = 128,
+       SYS_getpid = 39, SYS_wait4 = 61, SYS_kill = 62, SYS_exit_group = 231, SYS_fstat = 5,
+       SYS_close_range = 436, SYS_close = 3, SYS_lseek = 8 };
+static i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
+{
+	register u64 r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+	i64 result;
+	__asm__ volatile("syscall" : "=a"(result)
+		: "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+		: "rcx", "r11", "memory");
+	return result;
+}
+__asm__(".globl _start\n_start:\n xor %ebp,%ebp\n mov %rsp,%rdi\n and $-16,%rsp\n call begin\n hlt\n");
+#elif defined(__aarch64__) || defined(__riscv)
+enum { SYS_write = 64, SYS_mmap = 222, SYS_rt_sigprocmask = 135, SYS_rt_sigtimedwait = 137,
+       SYS_getpid = 172, SYS_wait4 = 260, SYS_kill = 129, SYS_exit_group = 94, SYS_fstat = 80,
+       SYS_close_range = 436, SYS_close = 57, SYS_lseek = 62 };
+#if defined(__aarch64__)
+static i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
+{
+	register u64 x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b;
+	register u64 x2 __asm__("x2") = c, x3 __asm__("x3") = d, x4 __asm__("x4") = e;
+	register u64 x5 __asm__("x5") = f;
+	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+		: "memory");
+	return x0;
+}
+__asm__(".globl _start\n_start:\n mov x29, #0\n mov x0, sp\n bl begin\n brk #0\n");
+#else
+static i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
+{
+	register u64 a7 __asm__("a7") = n, a0 __asm__("a0") = a, a1 __asm__("a1") = b;
+	register u64 a2 __asm__("a2") = c, a3 __asm__("a3") = d, a4 __asm__("a4") = e;
+	register u64 a5 __asm__("a5") = f;
+	__asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5)
+		: "memory");
+	return a0;
+}
+__asm__(".globl _start\n_start:\n mv a0, sp\n call begin\n ebreak\n");
+#endif
+#else
+#error "no system call convention for this architecture"
+#endif
+
+static void leave(int status)
+{
+	for (;;)
+		call(SYS_exit_group, status, 0, 0, 0, 0, 0);
+}
+
+static void report(int fd, u32 tag, i32 value)
+{
+	struct message message = { tag, value };
+	call(SYS_write, fd, (u64)&message, sizeof message, 0, 0, 0);
+}
+
+/* Forward what is sent to pid 1, collect whoever dies, end with the child's status.
+ * As pid 1 of its namespace, its end is the end of the world. Without a child of its own (child 0)
+ * it waits to be killed from outside. */
+static void reap(int child)
+{
+	u64 all = ~0UL;
+	/* Blocked signals are queued even for pid 1 with default actions; see sig_ignored(). */
+	call(SYS_rt_sigprocmask, 0, (u64)&all, 0, 8, 0, 0);
+	/* Not one descriptor of the runtime outlives this point in pid 1, standard ones included. */
+	call(SYS_close_range, 0, ~0U, 0, 0, 0, 0);
+	for (;;) {
+		int status = 0;
+		i64 pid;
+		while ((pid = call(SYS_wait4, -1, (u64)&status, 1, 0, 0, 0)) > 0) {
+			if (pid == child)
+				leave(status & 0x7f ? 128 + (status & 0x7f) : (status >> 8) & 0xff);
+		}
+		i64 signal = call(SYS_rt_sigtimedwait, (u64)&all, 0, 0, 8, 0, 0);
+		if (signal > 0 && signal != 17 && child > 0)
+			call(SYS_kill, child, signal, 0, 0, 0, 0);
+		if (signal > 0 && signal != 17 && child <= 0 && (signal == 2 || signal == 15))
+			leave(128 + signal);
+	}
+}
+
+static int ignored(const struct op *op, i64 error)
+{
+	for (int i = 0; i < 3; i++)
+		if (op->ignore[i] == ANY_ERROR || (op->ignore[i] && op->ignore[i] == error))
+			return 1;
+	return 0;
+}
+
+static i64 perform(const struct op *op, unsigned char *arena)
+{
+	u64 args[6];
+	for (int i = 0; i < 6; i++) {
+		u64 word = op->args[i];
+		switch (op->flags >> (2 * i) & 3) {
+		case KIND_POINTER: word = (u64)(arena + word); break;
+		case KIND_CELL: word = (u64)(i64)*(i32 *)(arena + word); break;
+		}
+		args[i] = word;
+	}
+	i64 result;
+	do /* a stray signal must not fail a world half-made */
+		result = call(op->number, args[0], args[1], args[2], args[3], args[4], args[5]);
+	while (result == -EINTR_);
+	if (op->store && result >= 0)
+		*(i32 *)(arena + op->store) = result;
+	if (result >= 0 && op->flags & EXPECT && result != op->expect)
+		return -EPROTO_;
+	return result;
+}
+
+static void run(struct header *plan)
+{
+	unsigned char *image = (unsigned char *)plan, *arena = image + plan->arena_at;
+	const struct op *ops = (const struct op *)(image + plan->ops_at);
+	i64 remembered = 2; /* ENOENT */
+
+	for (u32 i = plan->start; i < plan->ops; i++) {
+		const struct op *op = ops + i;
+		i64 result;
+		if (op->flags & IDLE)
+			reap(0);
+		result = op->flags & FAIL ? -remembered : perform(op, arena);
+		if (result > 0 && op->flags & LEAVE) {
+			report(*(i32 *)(arena + plan->report_cell), TAG_PID, result);
+			leave(0);
+		}
+		if (result > 0 && op->flags & REAP)
+			reap(result);
+		if (result >= 0 || result < -4095)
+			continue;
+		if (op->flags & TRY) {
+			if (result == -EACCES_ || remembered == 2)
+				remembered = -result;
+			continue;
+		}
+		if (ignored(op, -result)) {
+			i += op->skip;
+			continue;
+		}
+		report(*(i32 *)(arena + plan->report_cell), TAG_ERROR, (i32)(i << 12 | -result));
+		leave(127);
+	}
+	leave(0);
+}
+
+void begin(u64 *stack)
+{
+	char **argv = (char **)(stack + 1);
+	int fd = 0;
+	if (stack[0] < 2)
+		leave(2);
+	for (const char *digit = argv[1]; *digit; digit++)
+		fd = fd * 10 + *digit - '0';
+	i64 size = call(SYS_lseek, fd, 0, 2, 0, 0, 0);
+	/* PROT_READ|PROT_WRITE, MAP_PRIVATE: cells change in our copy only. */
+	i64 at = call(SYS_mmap, 0, size, 3, 2, fd, 0);
+	call(SYS_close, fd, 0, 0, 0, 0, 0);
+	struct header *plan = (struct header *)at;
+	if (at < 0 && at > -4096)
+		leave(2);
+	if (plan->magic != MAGIC || plan->version != VERSION)
+		leave(2);
+	unsigned char *image = (unsigned char *)at;
+	const u32 *relocations = (const u32 *)(image + plan->relocations_at);
+	for (u32 i = 0; i < plan->relocations; i++)
+		*(u64 *)(image + plan->arena_at + relocations[i]) += (u64)(image + plan->arena_at);
+	run(plan);
+}

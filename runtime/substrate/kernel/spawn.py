@@ -1,0 +1,117 @@
+"""Start the process that runs a plan, by either executor.
+
+`native` (the default) starts world-init at once; `python` forks this process and interprets the
+plan up to its hand-over. Both leave the calling process as it was. The plan's descriptors keep
+their numbers; nothing else above 2 is inherited except what the caller preserves.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from substrate.errors import DependencyError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from substrate.kernel.plan import Plan
+
+_NATIVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native", "world-init")
+# Ignored by Python itself, so inherited by everything it starts unless reset.
+_IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE, SIGXFSZ
+
+EXECUTORS = ("native", "python")
+
+
+def world_init_fd() -> int:
+    """Return a descriptor of world-init in a sealed memfd: there is no file to overwrite.
+
+    Raises `DependencyError` when it was not built.
+    """
+    try:
+        with open(_NATIVE, "rb") as file:
+            program = file.read()
+    except FileNotFoundError:
+        message = f"world-init is not built: {_NATIVE} does not exist"
+        hint = "run ci/setup, or reinstall the package with a C compiler present"
+        raise DependencyError(message, hint) from None
+    return sealed_memfd("world-init", program, executable=True)
+
+
+def sealed_memfd(name: str, content: bytes | bytearray, *, executable: bool = False) -> int:
+    """Return a descriptor of anonymous memory with this content that nobody can change."""
+    # MFD_EXEC and MFD_NOEXEC_SEAL are since 6.3; without them the sysctl vm.memfd_noexec decides.
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+    kind = 0x10 if executable else 0x8
+    try:
+        fd = os.memfd_create(name, flags | kind)
+    except OSError as error:
+        if error.errno != 22:
+            raise
+        fd = os.memfd_create(name, flags)
+    os.write(fd, content)
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    return fd
+
+
+def spawn(
+    plan: Plan, inputs: dict[str, int], executor: str = "native", keep: Iterable[int] = ()
+) -> int:
+    """Start `plan` in a new process and return its pid.
+
+    `inputs` are the plan's descriptors by name; `keep` further ones to inherit. The caller owns
+    and closes all of them.
+    """
+    fds = {fd for fd in inputs.values() if fd >= 0} | set(keep)
+    if executor == "native":
+        return _spawn_native(plan, inputs, fds)
+    if executor == "python":
+        return _spawn_python(plan, inputs, fds)
+    message = f"there is no executor {executor!r}"
+    raise UsageError(message, "use --executor native or --executor python")
+
+
+def _spawn_native(plan: Plan, inputs: dict[str, int], fds: set[int]) -> int:
+    program = world_init_fd()
+    image = sealed_memfd("plan", plan.encode(inputs))
+    try:
+        return os.posix_spawn(
+            f"/proc/self/fd/{program}",
+            ["world-init", str(image)],
+            {},
+            # dup2 onto itself clears close-on-exec in the child alone.
+            file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in sorted(fds | {image})],
+            setsigmask=(),
+            setsigdef=_IGNORED_BY_PYTHON,
+        )
+    finally:
+        os.close(program)
+        os.close(image)
+
+
+def _spawn_python(plan: Plan, inputs: dict[str, int], fds: set[int]) -> int:
+    # Loaded before the fork: the child makes no import, only system calls.
+    import signal
+
+    from substrate.kernel import interpret
+
+    program = world_init_fd()
+    encoded = plan.encode(inputs)
+    pid = os.fork()
+    if pid:
+        os.close(program)
+        return pid
+    try:
+        for number in _IGNORED_BY_PYTHON:
+            signal.signal(number, signal.SIG_DFL)
+        image = interpret.Image(encoded)
+        interpret.run(image, plan.handover)
+        rest = sealed_memfd("plan", image.encoded_from(plan.handover))
+        for fd in fds | {rest}:
+            os.set_inheritable(fd, True)
+        os.execve(program, ["world-init", str(rest)], {})
+    finally:
+        os._exit(127)
