@@ -1,0 +1,62 @@
+"""Probes of the cgroup v2 hierarchy; they look and never make a group."""
+
+from __future__ import annotations
+
+import os
+
+
+def mounted() -> str:
+    """Try whether a cgroup2 hierarchy is mounted and may be written."""
+    directory = find_cgroup2()
+    if not directory:
+        return "no cgroup2 file system is mounted"
+    if not os.access(f"{directory}/cgroup.procs", os.W_OK):
+        return f"{directory} cannot be written by uid {os.geteuid()}"
+    return ""
+
+
+def memory() -> str:
+    """Try whether memory can be limited."""
+    return _controller("memory")
+
+
+def cpu() -> str:
+    """Try whether processor time can be limited."""
+    return _controller("cpu")
+
+
+def pids() -> str:
+    """Try whether the number of processes can be limited."""
+    return _controller("pids")
+
+
+def io() -> str:
+    """Try whether input and output can be limited."""
+    return _controller("io")
+
+
+def cpuset() -> str:
+    """Try whether processors can be chosen."""
+    return _controller("cpuset")
+
+
+def find_cgroup2(mountinfo: str = "/proc/self/mountinfo") -> str:
+    """Return where cgroup2 is mounted, or ""."""
+    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            before, _, after = line.partition(" - ")
+            if after.split(" ", 1)[0] == "cgroup2":
+                # Spaces in a mount point are written as \040; see proc_pid_mountinfo(5).
+                return before.split(" ")[4].replace("\\040", " ")
+    return ""
+
+
+def _controller(name: str) -> str:
+    reason = mounted()
+    if reason:
+        return reason
+    path = f"{find_cgroup2()}/cgroup.controllers"
+    with open(path, encoding="ascii") as file:
+        if name in file.read().split():
+            return ""
+    return f"{path} does not list {name}"
