@@ -124,7 +124,7 @@ GLOBAL_OPTIONS = (
         choices=("text", "json"),
     ),
     Option(("--debug",), "Show each step with its time, and a traceback of internal errors."),
-    Option(("--systemd-cgroup",), "Let systemd make the cgroups (as --cgroup-manager systemd)."),
+    Option(("--systemd-cgroup",), "Let systemd make the cgroups."),
     Option(
         ("--cgroup-manager",),
         "Who makes the cgroups; `disabled` makes none.",

@@ -89,10 +89,14 @@ def parse(words: Sequence[str], values: Values | None = None) -> Arguments:
         raise UsageError("no verb was given", _hint(None))
     verb = table.verb_named(rest[0])
     if verb is None:
-        names = [known.name for known in table.VERBS]
-        message = f"there is no verb {rest[0]!r}{_did_you_mean(rest[0], names)}"
-        raise UsageError(message, _hint(None))
+        raise unknown_verb(rest[0])
     return _parse_verb(verb, rest[1:], values)
+
+
+def unknown_verb(name: str) -> UsageError:
+    """Return the error for a word that names no verb."""
+    names = [verb.name for verb in table.VERBS]
+    return UsageError(f"there is no verb {name!r}{_did_you_mean(name, names)}", _hint(None))
 
 
 def read_number(text: str) -> int:

@@ -1,0 +1,170 @@
+"""Help, from the table in `options.py`, by click.
+
+The click commands here describe and complete; they are never run. Loading click costs three
+times what a verb does, so only help and completion come here.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from substrate.cli import options as table
+from substrate.cli.parse import Arguments, read_number, read_user, unknown_verb
+from substrate.cli.terminal import write
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_WIDEST = 100
+
+
+def run(arguments: Arguments) -> int:
+    """Print the help of the verb that was named, or of the program."""
+    name = arguments.operands[0] if arguments.operands else None
+    write(render(name, _terminal_width()))
+    return 0
+
+
+def render(name: str | None, width: int) -> str:
+    """Return the help of one verb, or of the program, at most `width` columns wide."""
+    root = program()
+    command: click.Command = root
+    path = table.PROGRAM
+    if name is not None:
+        if name not in root.commands:
+            raise unknown_verb(name)
+        command = root.commands[name]
+        path = f"{path} {name}"
+    context = click.Context(command, info_name=path, terminal_width=width)
+    return command.get_help(context) + "\n"
+
+
+def program() -> click.Group:
+    """Return the whole command line as click commands."""
+    return _Program(
+        table.PROGRAM,
+        help="Run OCI bundles in worlds: containers whose every change can be seen and undone.",
+        params=[_option(option) for option in table.GLOBAL_OPTIONS],
+        commands={verb.name: _command(verb) for verb in table.VERBS},
+        add_help_option=False,
+        subcommand_metavar="VERB …",
+        options_metavar="[OPTIONS]",
+    )
+
+
+class _Program(click.Group):
+    """The help of the program: verbs in the table's order, then the exit statuses."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb.name, verb.summary) for verb in table.VERBS])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Exit status"):
+            formatter.write_dl(list(table.EXIT_STATUSES))
+        formatter.write_paragraph()
+        formatter.write_text(f"`{table.PROGRAM} help VERB` has the options of a verb.")
+
+
+class _VerbCommand(click.Command):
+    """The help of one verb: its examples after its options."""
+
+    examples: tuple[str, ...] = ()
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Examples"):
+            # Verbatim: a wrapped command line could not be pasted.
+            for example in self.examples:
+                formatter.write(f"{'':{formatter.current_indent}}{example}\n")
+        formatter.write_paragraph()
+        formatter.write_text(
+            f"`{table.PROGRAM} --help` has the options that go before the verb and the exit"
+            " statuses."
+        )
+
+
+def _command(verb: table.Verb) -> click.Command:
+    params: list[click.Parameter] = [_operand(operand) for operand in verb.operands]
+    if verb.takes_command:
+        params.append(
+            click.Argument(
+                ["command"], nargs=-1, type=click.UNPROCESSED, metavar=f"[{verb.command_name}…]"
+            )
+        )
+    params += [_option(option) for option in (*verb.options, table.HELP)]
+    command = _VerbCommand(
+        verb.name,
+        help=f"{verb.summary}.\n\n{verb.description}",
+        short_help=verb.summary,
+        params=params,
+        add_help_option=False,
+        context_settings={"allow_interspersed_args": not verb.takes_command},
+    )
+    command.examples = verb.examples
+    return command
+
+
+def _operand(operand: table.Operand) -> click.Argument:
+    metavar = operand.name + ("…" if operand.repeat else "")
+    return click.Argument(
+        [operand.name.lower()],
+        required=operand.required,
+        nargs=-1 if operand.repeat else 1,
+        type=click.Choice(operand.choices) if operand.choices else None,
+        metavar=metavar if operand.required else f"[{metavar}]",
+        shell_complete=_complete_verb if operand.name == "VERB" else None,
+    )
+
+
+def _option(option: table.Option) -> click.Option:
+    flag = option.kind == table.FLAG
+    return click.Option(
+        [*option.names, option.key],
+        is_flag=flag,
+        multiple=option.kind == table.MANY,
+        type=None if flag else _value_type(option),
+        metavar=option.metavar or None,
+        default=False if flag else option.default,
+        show_default=not flag and option.default is not None,
+        help=option.help,
+        is_eager=option.key in ("help", "version"),
+    )
+
+
+def _value_type(option: table.Option) -> Any:
+    # The functions of the fast parser, so that both readers read a value alike.
+    if option.kind == table.NUMBER:
+        return read_number
+    if option.kind == table.USER:
+        return read_user
+    if option.kind == table.CHOICE:
+        return click.Choice(option.choices)
+    if option.metavar in ("DIR", "FILE", "PATH"):
+        # Paths complete as paths; whether they exist is for the verb to say.
+        return click.Path(file_okay=option.metavar != "DIR")
+    return click.STRING
+
+
+def _complete_verb(
+    _context: click.Context, _parameter: click.Parameter, start: str
+) -> Sequence[CompletionItem]:
+    return [
+        CompletionItem(verb.name, help=verb.summary)
+        for verb in table.VERBS
+        if verb.name.startswith(start)
+    ]
+
+
+def _terminal_width() -> int:
+    if not sys.stdout.isatty():
+        return 80
+    import shutil
+
+    return min(shutil.get_terminal_size().columns, _WIDEST)
