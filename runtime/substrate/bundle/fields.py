@@ -21,19 +21,16 @@ SHOWN_CHARACTERS = 60
 
 def describe(value: object) -> str:
     """Say what a JSON value is in a few words: `the string "sh"`, `an array of 3`."""
-    if value is None:
-        return "null"
     if isinstance(value, str):
         text = value if len(value) <= SHOWN_CHARACTERS else value[:SHOWN_CHARACTERS] + "…"
         # dumps escapes control characters; an ellipsis is worth keeping readable.
         return "the string " + dumps(text).replace("\\u2026", "…")
-    if isinstance(value, bool):
-        return f"the boolean {'true' if value else 'false'}"
-    if isinstance(value, int):
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "the boolean true", False: "the boolean false"}[value]
+    if isinstance(value, (int, float)):
         # A very long integer cannot be printed (int_max_str_digits); none is meant seriously.
-        return f"the number {value}" if abs(value) < 1 << 128 else "a very large number"
-    if isinstance(value, float):
-        return f"the number {value}"
+        small = isinstance(value, float) or abs(value) < 1 << 128
+        return f"the number {value}" if small else "a very large number"
     if isinstance(value, (list, tuple)):
         return f"an array of {len(value)}"
     return "an object" if isinstance(value, dict) else f"a {type(value).__name__}"

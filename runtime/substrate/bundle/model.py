@@ -335,7 +335,8 @@ def _process(fields: Fields) -> Process:
         io_priority=None
         if io_priority is None
         else IoPriority(
-            io_priority.word("class", IO_CLASSES), io_priority.optional_integer("priority", 0, 7) or 0
+            io_priority.word("class", IO_CLASSES),
+            io_priority.optional_integer("priority", 0, 7) or 0,
         ),
         scheduler=None if scheduler is None else _scheduler(scheduler),
     )

@@ -92,7 +92,7 @@ MOUNT_OPTIONS: dict[str, Option] = {
     "loud": Option(SUPERBLOCK, Ms.SILENT, clear=True),
     "acl": Option(SUPERBLOCK, Ms.POSIXACL),
     "noacl": Option(SUPERBLOCK, Ms.POSIXACL, clear=True),
-    # propagation, mount_namespaces(7)
+    # propagation types, see mount_namespaces(7)
     "private": Option(PROPAGATION, Ms.PRIVATE),
     "rprivate": Option(PROPAGATION, Ms.PRIVATE | Ms.REC),
     "shared": Option(PROPAGATION, Ms.SHARED),
