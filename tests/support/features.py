@@ -1,0 +1,82 @@
+"""`requires("userns", "overlayfs", …)`: what a test needs from the machine, by probe.
+
+The names are those of substrate/host/probes.py and of the few below that only tests need. With
+SUBSTRATE_TESTS_MUST_RUN=1 a missing feature fails the test; SUBSTRATE_TESTS_MAY_SKIP lists the
+features (separated by spaces) that may be missing all the same.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pwd
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from substrate.host.probes import PROBES
+from substrate.host.probes import missing as missing_on_host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+TEST_USER = "substrate-test"
+
+
+def requires(*names: str) -> pytest.MarkDecorator:
+    """Mark a test, a class or (as `pytestmark`) a module with the features it needs."""
+    return pytest.mark.requires(*names)
+
+
+def _program(name: str) -> str:
+    return "" if shutil.which(name) else f"there is no program {name}"
+
+
+def _rootless_user() -> str:
+    if os.geteuid() != 0:
+        return "only root can start the runtime as another user"
+    try:
+        pwd.getpwnam(TEST_USER)
+    except KeyError:
+        return f"there is no user {TEST_USER}; ci/setup makes it"
+    return ""
+
+
+_TEST_FEATURES: dict[str, Callable[[], str]] = {
+    "rootless_user": _rootless_user,
+    "gcc": lambda: _program("gcc"),
+    "git": lambda: _program("git"),
+    "strace": lambda: _program("strace"),
+    "busybox": lambda: _program("busybox"),
+}
+
+
+@functools.cache
+def missing(name: str) -> str:
+    """Return why a feature is missing, or ""; raises `KeyError` for an unknown name."""
+    if name in _TEST_FEATURES:
+        return _TEST_FEATURES[name]()
+    return missing_on_host(name)
+
+
+def unknown(names: Iterable[str]) -> list[str]:
+    """Return the names that nothing probes."""
+    return [name for name in names if name not in PROBES and name not in _TEST_FEATURES]
+
+
+def check(names: Iterable[str]) -> None:
+    """Skip or fail the running test when one of the features is missing."""
+    named = tuple(names)
+    strangers = unknown(named)
+    if strangers:
+        pytest.fail(f"requires() names features nothing probes: {strangers}", pytrace=False)
+    may_skip = os.environ.get("SUBSTRATE_TESTS_MAY_SKIP", "").split()
+    must_run = os.environ.get("SUBSTRATE_TESTS_MUST_RUN") == "1"
+    for name in named:
+        reason = missing(name)
+        if not reason:
+            continue
+        if must_run and name not in may_skip:
+            pytest.fail(f"{name} is missing and must be there: {reason}", pytrace=False)
+        pytest.skip(f"{name}: {reason}")

@@ -1,0 +1,145 @@
+"""The runtime as tests call it: as a program, with its state in a folder of the test's own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support import bundles, rootless
+from tests.support.features import TEST_USER
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = ROOT / ".venv/bin/substrate-runtime"
+PYTHON = ROOT / ".venv/bin/python"
+_START = "import sys; from substrate.cli.runtime import entry; sys.exit(entry())"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a call of the runtime ended."""
+
+    args: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+
+    def ok(self) -> Result:
+        """Return self; fail with everything known when the status is not 0."""
+        assert self.status == 0, f"status {self.status}\n{self}"
+        return self
+
+    def json(self) -> Any:
+        """Return standard output as the JSON document it is."""
+        return json.loads(self.stdout)
+
+    def __str__(self) -> str:
+        return f"$ {' '.join(self.args)}\n{self.stdout}\n[stderr]\n{self.stderr}"
+
+
+class Runtime:
+    """Calls `substrate-runtime`, as ourselves or as the ordinary user of the rootless tests.
+
+    `folder` is short (socket names and overlay options are bounded), readable by that user, and
+    goes away with everything in it in `close()`.
+    """
+
+    def __init__(self, rootfs: Path, as_user: bool = False) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="sw-", dir="/tmp"))
+        self.folder.chmod(0o755)
+        self.home = self.folder / "home"
+        self.home.mkdir(mode=0o700)
+        self.rootfs = rootfs
+        self.uid, self.gid = os.geteuid(), os.getegid()
+        self._prefix: list[str] = []
+        if as_user:
+            user = pwd.getpwnam(TEST_USER)
+            self.uid, self.gid = user.pw_uid, user.pw_gid
+            self._prefix = rootless.prefix(ROOT)
+            os.chown(self.folder, self.uid, self.gid)
+            os.chown(self.home, self.uid, self.gid)
+        self._bundles = itertools.count(1)
+
+    @property
+    def is_rootless(self) -> bool:
+        """Whether the runtime runs without root's power."""
+        return self.uid != 0
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment of a call."""
+        names = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+        measured = {name: os.environ[name] for name in names if name in os.environ}
+        return measured | {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+            "TERM": "dumb",
+            "SUBSTRATE_HOME": str(self.home),
+        }
+
+    @property
+    def argv(self) -> list[str]:
+        """The words that start the runtime, before its verb."""
+        if "COVERAGE_PROCESS_CONFIG" in os.environ and not self.is_rootless:
+            # The launcher skips `site`, and with it the hook that starts coverage.
+            return [str(PYTHON), "-c", _START]
+        return [*self._prefix, str(PROGRAM)]
+
+    def __call__(
+        self,
+        *words: str | Path,
+        stdin: str | bytes = b"",
+        timeout_s: float = 60,
+        cwd: str | Path | None = None,
+        env: dict[str, str] | None = None,
+    ) -> Result:
+        """Call the runtime and wait; `env` is added to the environment of the call."""
+        done = subprocess.run(
+            [*self.argv, *map(str, words)],
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
+            capture_output=True,
+            timeout=timeout_s,
+            cwd=cwd or self.folder,
+            env=self.environment | (env or {}),
+            check=False,
+        )
+        return Result(
+            tuple(map(str, words)),
+            done.returncode,
+            done.stdout.decode("utf-8", "replace"),
+            done.stderr.decode("utf-8", "replace"),
+        )
+
+    def bundle(self, *args: str, **overrides: Any) -> Path:
+        """Write a bundle that runs `args` and return its directory.
+
+        Keyword arguments are top-level keys of config.json, merged into the default: objects
+        merge, None removes, anything else replaces.
+        """
+        mapped = (self.uid, self.gid) if self.is_rootless else (None, None)
+        config = bundles.default_config(self.rootfs, *mapped)
+        if args:
+            config["process"]["args"] = list(args)
+        directory = self.folder / f"bundle{next(self._bundles)}"
+        return bundles.write_bundle(directory, bundles.merged(config, overrides))
+
+    def worlds(self) -> list[str]:
+        """Return the ids of the worlds that exist."""
+        return self("list", "--quiet").ok().stdout.split()
+
+    def close(self) -> list[str]:
+        """Delete every world and the folder; return the ids of worlds that could not be."""
+        stubborn = [
+            f"{world}: {result.stderr.strip()}"
+            for world in self("list", "--quiet").stdout.split()
+            if (result := self("delete", "--force", world)).status
+        ]
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return stubborn
