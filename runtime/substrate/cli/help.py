@@ -47,7 +47,7 @@ def program() -> click.Group:
     """Return the whole command line as click commands."""
     return _Program(
         table.PROGRAM,
-        help="Run OCI bundles in worlds: containers whose every change can be seen and undone.",
+        help="Run OCI bundles in worlds: containers whose every change can be seen.",
         params=[_option(option) for option in table.GLOBAL_OPTIONS],
         commands={verb.name: _command(verb) for verb in table.VERBS},
         add_help_option=False,

@@ -72,15 +72,15 @@ class Reporter:
         message, hint, status = self._describe(error)
         if self.debug and not isinstance(error, SubstrateError):
             _print_traceback(error)
-        self._print(_RED, "", message)
+        self._print_lines(message, _RED)
         if hint:
-            self._print("", "hint: ", hint)
+            _write_error(f"hint: {printable(hint)}\n")
         try:
             self._append_to_log("error", message)
         except SubstrateError as log_error:
             # The first error may be this very one.
             if log_error.message != message:
-                self._print(_RED, "", log_error.message)
+                self._print_lines(log_error.message, _RED)
         return status
 
     def warn(self, message: str) -> None:
@@ -88,7 +88,7 @@ class Reporter:
         if message in self._warned:
             return
         self._warned.add(message)
-        self._print(_YELLOW, "warning: ", message)
+        self._print_lines(message, _YELLOW, "warning: ")
         if not self.log_is_json:
             self._append_to_log("warning", message)
 
@@ -104,18 +104,11 @@ class Reporter:
     def _debug_hint(self, what: str) -> str:
         return "" if self.debug else f"`{self.program} --debug …` shows {what}"
 
-    def _print(self, colour: str, label: str, text: str) -> None:
+    def _print_lines(self, text: str, colour: str, label: str = "") -> None:
         # Every line carries the program's name: engines mix our lines with others'.
-        start, end = (colour, _PLAIN) if colour and has_colour(sys.stderr) else ("", "")
-        lines = [
-            f"{start}{self.program}:{end} {label}{printable(line)}\n" for line in text.split("\n")
-        ]
-        try:
-            sys.stderr.write("".join(lines))
-            sys.stderr.flush()
-        except (OSError, ValueError, AttributeError):
-            # Standard error is closed or was never there. The log and the status remain.
-            return
+        start, end = (colour, _PLAIN) if has_colour(sys.stderr) else ("", "")
+        for line in text.split("\n"):
+            _write_error(f"{start}{self.program}:{end} {label}{printable(line)}\n")
 
     def _append_to_log(self, level: str, message: str) -> None:
         if not self.log:
@@ -170,13 +163,18 @@ def _text(name: object) -> str:
     return os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name)
 
 
+def _write_error(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        # Standard error is closed or was never there. The log and the status remain.
+        return
+
+
 def _print_traceback(error: BaseException) -> None:
     # traceback costs 10 ms to import.
     import traceback
 
-    text = "".join(traceback.format_exception(error))
-    lines = [printable(line) for line in text.split("\n")]
-    try:
-        sys.stderr.write("\n".join(lines))
-    except (OSError, ValueError, AttributeError):
-        return
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        _write_error(printable(line) + "\n")

@@ -87,4 +87,5 @@ def _run(words: Sequence[str]) -> int:
         raise KeyboardInterrupt from None
     except BrokenPipeError as error:
         raise OutputClosedError(*error.args) from None
+    # What the subcommand returned, or click's own status after --help.
     return status if isinstance(status, int) else 0

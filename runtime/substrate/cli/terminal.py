@@ -35,8 +35,8 @@ def write(text: str) -> None:
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
-    except BrokenPipeError as error:
-        raise OutputClosedError(*error.args) from None
+    except OSError as error:
+        raise _output_error(error) from None
 
 
 def flush() -> None:
@@ -45,8 +45,8 @@ def flush() -> None:
         return
     try:
         sys.stdout.flush()
-    except BrokenPipeError as error:
-        raise OutputClosedError(*error.args) from None
+    except OSError as error:
+        raise _output_error(error) from None
 
 
 def printable(text: str) -> str:
@@ -64,6 +64,12 @@ def has_colour(stream: TextIO | None) -> bool:
     if stream is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return stream.isatty()
+
+
+def _output_error(error: OSError) -> OSError:
+    if isinstance(error, BrokenPipeError):
+        return OutputClosedError(*error.args)
+    return OSError(error.errno, error.strerror, "standard output")
 
 
 def _escape(character: str) -> str:
