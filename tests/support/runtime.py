@@ -76,7 +76,9 @@ class Runtime:
     def environment(self) -> dict[str, str]:
         """The whole environment of a call."""
         names = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
-        measured = {name: os.environ[name] for name in names if name in os.environ}
+        # Coverage data of the ordinary user could not be written where ours lies.
+        wanted = () if self.is_rootless else names
+        measured = {name: os.environ[name] for name in wanted if name in os.environ}
         return measured | {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "LANG": "C.UTF-8",
