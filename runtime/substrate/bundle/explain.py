@@ -38,8 +38,10 @@ def explain(error: ValidationError) -> Iterator[str]:
         path = child(path, key)
     if error.validator == "required":
         # jsonschema reports each missing key on its own; its name is only in the message.
-        missing = [key for key in error.validator_value if key not in error.instance]
-        yield from (f"{path}: {key} is missing" for key in missing if repr(key) in error.message)
+        instance: Any = error.instance
+        missing = [key for key in _words(error.validator_value) if key not in instance]
+        named = [key for key in missing if error.message.startswith(f"{key!r} ")]
+        yield from (f"{path}: {key} is missing" for key in named)
     elif error.validator == "additionalProperties":
         yield from _unknown_keys(error, path)
     else:
@@ -50,10 +52,15 @@ def explain(error: ValidationError) -> Iterator[str]:
 
 def _unknown_keys(error: ValidationError, path: str) -> Iterator[str]:
     known = list(error.schema.get("properties", {})) if isinstance(error.schema, dict) else []
-    for key in error.instance:
+    instance: Any = error.instance
+    for key in instance:
         if key not in known:
             words = ", ".join(known)
             yield f"{child(path, key)}: unknown key; expected one of {words}"
+
+
+def _words(value: Any) -> list[str]:
+    return list(value)
 
 
 def _type(value: Any, _error: ValidationError) -> str:

@@ -95,7 +95,7 @@ def _is_integer(_checker: TypeChecker, instance: object) -> bool:
     return type(instance) is int
 
 
-_Validator = extend(
+_Validator = extend(  # type: ignore[no-untyped-call]
     Draft202012Validator,
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )

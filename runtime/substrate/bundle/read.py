@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-
 from _json import make_scanner
 
 from substrate.bundle.annotations import merge_annotations
@@ -137,7 +136,7 @@ def _refuse_constant(name: str) -> float:
 
 
 class _ScannerContext:
-    """The attributes `_json.make_scanner` reads; see `substrate.jsontext`, which lets keys repeat."""
+    """The attributes `_json.make_scanner` reads, as in `substrate.jsontext` but for the keys."""
 
     strict = True
     object_hook = None
@@ -148,7 +147,7 @@ class _ScannerContext:
     memo: dict[str, str] = {}  # noqa: RUF012 -- read by C code, emptied by it after each scan
 
 
-_scan = make_scanner(_ScannerContext)
+_scan = make_scanner(_ScannerContext)  # type: ignore[arg-type]
 
 
 def _explain(text: str, name: str) -> None:
