@@ -7,7 +7,7 @@ times what a verb does, so only help and completion come here.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -15,9 +15,6 @@ from click.shell_completion import CompletionItem
 from substrate.cli import options as table
 from substrate.cli.parse import Arguments, read_number, read_user, unknown_verb
 from substrate.cli.terminal import write
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _WIDEST = 100
 
@@ -89,6 +86,12 @@ class _VerbCommand(click.Command):
             " statuses."
         )
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[Any]]:
+        # After the id of `exec` every word is the command's, whose options are not ours.
+        if not ctx.allow_interspersed_args and (ctx.params.get("id") or ctx.params.get("command")):
+            return []
+        return super().shell_complete(ctx, incomplete)
+
 
 def _command(verb: table.Verb) -> click.Command:
     params: list[click.Parameter] = [_operand(operand) for operand in verb.operands]
@@ -154,7 +157,7 @@ def _value_type(option: table.Option) -> Any:
 
 def _complete_verb(
     _context: click.Context, _parameter: click.Parameter, start: str
-) -> Sequence[CompletionItem]:
+) -> list[CompletionItem[Any]]:
     return [
         CompletionItem(verb.name, help=verb.summary)
         for verb in table.VERBS

@@ -61,7 +61,12 @@ def printable(text: str) -> str:
 
 def has_colour(stream: TextIO | None) -> bool:
     """Return whether escape sequences are welcome: on a terminal, without NO_COLOR."""
-    if stream is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+    if (
+        stream is None
+        or stream.closed
+        or os.environ.get("NO_COLOR")
+        or os.environ.get("TERM") == "dumb"
+    ):
         return False
     return stream.isatty()
 
