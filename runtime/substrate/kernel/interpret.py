@@ -19,6 +19,7 @@ from substrate.kernel.plan import (
     FAIL,
     HEADER,
     IDLE,
+    JUMP,
     KIND_CELL,
     KIND_POINTER,
     LEAVE,
@@ -102,6 +103,9 @@ def run(image: Image, stop: int) -> None:
         flags, skip, ignore = op[1], op[3], op[6:9]
         if flags & _NATIVE_ONLY:
             _fail(image, index, errno.ENOSYS)
+        if flags & JUMP:
+            index += 1 + skip
+            continue
         result = image.perform(op)
         if result > 0 and flags & LEAVE:
             os.write(image.report_fd, messages.pack(messages.PID, result))

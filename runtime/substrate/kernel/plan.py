@@ -36,6 +36,7 @@ REAP = 1 << 18  # the call forks: the parent becomes the reaping init of the chi
 IDLE = 1 << 19  # no call: become the reaping init of whoever comes
 TRY = 1 << 20  # on failure remember the error (EACCES wins) and go on
 FAIL = 1 << 21  # no call: fail with the error remembered by TRY
+JUMP = 1 << 22  # no call: skip
 
 ANY_ERROR = -1
 
@@ -135,7 +136,7 @@ class PlanBuilder:
         self._relocations: list[int] = []
         self._cells: dict[str, Cell] = {}
         self._inputs: dict[str, int] = {}
-        self._texts: dict[bytes, Pointer] = {}
+        self._texts: dict[bytes, Pointer] = {}  # content that no call changes
         self._steps: list[str] = []
         self._report: Cell | None = None
         self._handover = -1
@@ -160,6 +161,12 @@ class PlanBuilder:
         if raw not in self._texts:
             self._texts[raw] = self.data(raw, align=1)
         return self._texts[raw]
+
+    def constant(self, content: bytes) -> Pointer:
+        """Place bytes that no call writes to; equal ones once."""
+        if content not in self._texts:
+            self._texts[content] = self.data(content)
+        return self._texts[content]
 
     def structure(self, content: bytes, pointers: Iterable[tuple[int, Pointer]]) -> Pointer:
         """Place a structure with pointers in it, given as (offset in the structure, target)."""
@@ -242,7 +249,7 @@ class PlanBuilder:
         return len(self._ops) - 1
 
     def skip_to_here(self, index: int) -> None:
-        """Let call `index`, when it fails with an ignored error, skip all calls up to here."""
+        """Let op `index` skip all calls up to here: a JUMP always, a call on an ignored error."""
         op = self._ops[index]
         self._ops[index] = replace(op, skip=len(self._ops) - index - 1)
 

@@ -32,6 +32,7 @@ _BY_TABLE = {
     "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135),
     "ioctl": (16, 29),
+    "fcntl": (72, 25),
     "socket": (41, 198),
     "sendmsg": (46, 211),
     "recvmsg": (47, 212),

@@ -17,7 +17,7 @@ enum { MAGIC = 0x53554253, VERSION = 1 };
 enum { KIND_WORD, KIND_POINTER, KIND_CELL };
 enum {
 	EXPECT = 1 << 16, LEAVE = 1 << 17, REAP = 1 << 18,
-	IDLE = 1 << 19, TRY = 1 << 20, FAIL = 1 << 21,
+	IDLE = 1 << 19, TRY = 1 << 20, FAIL = 1 << 21, JUMP = 1 << 22,
 };
 enum { EACCES_ = 13, EINTR_ = 4, ECHILD_ = 10, EPROTO_ = 71, ANY_ERROR = -1 };
 enum { TAG_ERROR = 0x21525245, TAG_PID = 0x20444950 }; /* "ERR!", "PID " */
@@ -164,6 +164,10 @@ static void run(struct header *plan)
 		i64 result;
 		if (op->flags & IDLE)
 			reap(0);
+		if (op->flags & JUMP) {
+			i += op->skip;
+			continue;
+		}
 		result = op->flags & FAIL ? -remembered : perform(op, arena);
 		if (result > 0 && op->flags & LEAVE) {
 			report(*(i32 *)(arena + plan->report_cell), TAG_PID, result);

@@ -1,0 +1,144 @@
+"""What steps share while they write themselves into a plan: the builder and well-known cells.
+
+Every path inside the world goes through here: it is opened below the root's descriptor with
+openat2(RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS), made one component at a time when it is missing,
+and acted on by descriptor. A symlink in a hostile root file system can lead elsewhere in that
+file system, never out of it (CVE-2021-30465 and its kin).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+from substrate.kernel.constants import At, MoveMount, O, Resolve
+from substrate.kernel.plan import PlanBuilder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from substrate.kernel.plan import Cell
+
+    class Step(Protocol):
+        """One entry of the isolation sequence."""
+
+        def describe(self) -> str:
+            """Say what the step does, as "cannot …" can be put before it."""
+            ...
+
+        def lower(self, out: Lowering) -> None:
+            """Append the step's system calls to the plan."""
+            ...
+
+
+OPEN_HOW = struct.Struct("=3Q")
+_INSIDE = Resolve.IN_ROOT | Resolve.NO_MAGICLINKS
+S_IFREG = 0o100000
+
+
+class Lowering:
+    """A plan being written. `sync` reaches the runtime, `root` is the world's root directory."""
+
+    def __init__(self) -> None:
+        self.plan = PlanBuilder()
+        self.sync = self.plan.input("sync")
+        self.root = self.plan.cell("root")  # replaced by the step that attaches the root
+        self.proc = self.plan.cell("proc")
+        self.plan.report_to(self.sync)
+        self._known: set[str] = {""}
+        self._serial = 0
+
+    def new_cell(self, purpose: str) -> Cell:
+        """Return a fresh cell for a descriptor."""
+        self._serial += 1
+        return self.plan.cell(f"{purpose}#{self._serial}")
+
+    def open(self, path: str, flags: int, *, ignore: tuple[int, ...] = ()) -> tuple[Cell, int]:
+        """Open a path of the world; returns its cell and the call's index, for `skip_to_here`."""
+        cell = self.new_cell(path)
+        how = self.plan.constant(OPEN_HOW.pack(flags | O.CLOEXEC, 0, _INSIDE))
+        index = self.plan.call(
+            "openat2", self.root, self.plan.text(path.strip("/") or "."), how, OPEN_HOW.size,
+            store=cell, ignore=ignore,
+        )  # fmt: skip
+        return cell, index
+
+    def close(self, cell: Cell) -> None:
+        """Close a descriptor that is no longer needed."""
+        self.plan.call("close", cell)
+
+    def make_directory(self, path: str, mode: int = 0o755) -> None:
+        """Make a directory of the world and its parents, where they are missing."""
+        known = ""
+        for name in _components(path):
+            parent, known = known, f"{known}/{name}"
+            if known not in self._known:
+                self._make(parent, name, "mkdirat", (mode,))
+                self._known.add(known)
+
+    def make_file(self, path: str) -> None:
+        """Make an empty file to mount on, where it is missing, and the directories above it."""
+        parent, name = os.path.split("/" + "/".join(_components(path)))
+        self.make_directory(parent)
+        if path not in self._known:
+            self._make(parent, name, "mknodat", (S_IFREG | 0o644, 0))
+            self._known.add(path)
+
+    def make_symlink(self, path: str, target: str) -> None:
+        """Make a symlink in a file system of our own; one that is there already stays."""
+        parent, name = os.path.split(path)
+        directory, _ = self.open(parent, O.PATH | O.DIRECTORY)
+        self.plan.call(
+            "symlinkat", self.plan.text(target), directory, self.plan.text(name),
+            ignore=(errno.EEXIST,),
+        )  # fmt: skip
+        self.close(directory)
+
+    def attach(self, mount: Cell, path: str, *, is_directory: bool = True) -> None:
+        """Attach a detached mount at a path of the world, which is made if it is missing."""
+        # A world's own kernel file systems never go behind a symlink of its image
+        # (CVE-2019-19921, CVE-2026-41579).
+        nofollow = O.NOFOLLOW if path in ("/proc", "/sys", "/dev") else 0
+        if is_directory:
+            self.make_directory(path)
+        else:
+            self.make_file(path)
+        target, _ = self.open(path, O.PATH | nofollow | (O.DIRECTORY if is_directory else 0))
+        self.move_mount(mount, target)
+        self.close(target)
+        self._forget_below(path)
+
+    def move_mount(self, mount: Cell, target: Cell, *, ignore: tuple[int, ...] = ()) -> int:
+        """Attach a detached mount on a descriptor."""
+        empty = self.plan.text("")
+        flags = MoveMount.F_EMPTY_PATH | MoveMount.T_EMPTY_PATH
+        return self.plan.call("move_mount", mount, empty, target, empty, flags, ignore=ignore)
+
+    def open_host(self, path: str, *, recursive: bool, store: Cell) -> None:
+        """Clone the mount at a path of the host, as this process may reach it."""
+        flags = 1 | O.CLOEXEC | (At.RECURSIVE if recursive else 0)  # 1 is OPEN_TREE_CLONE
+        self.plan.call("open_tree", At.FDCWD, self.plan.text(path), flags, store=store)
+
+    def _make(self, parent: str, name: str, call: str, words: tuple[int, ...]) -> None:
+        directory, _ = self.open(parent, O.PATH | O.DIRECTORY)
+        # The last component is never followed, so this cannot create anything elsewhere.
+        self.plan.call(call, directory, self.plan.text(name), *words, ignore=(errno.EEXIST,))
+        self.close(directory)
+
+    def _forget_below(self, path: str) -> None:
+        """A new mount hides what was made below its target."""
+        prefix = path.rstrip("/") + "/"
+        self._known = {known for known in self._known if not known.startswith(prefix)}
+
+
+def _components(path: str) -> list[str]:
+    return [name for name in path.split("/") if name not in ("", ".")]
+
+
+def lower_all(steps: list[Step], out: Lowering) -> None:
+    """Write every step into the plan, under its own description."""
+    for step in steps:
+        out.plan.begin_step(step.describe())
+        step.lower(out)

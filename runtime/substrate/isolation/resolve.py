@@ -1,0 +1,319 @@
+"""From a bundle and this machine to a `WorldSpec`: every path absolute, every choice made.
+
+Nothing is changed on the way, and no privilege is needed; `substrate-runtime plan` ends here.
+What the bundle asks for and cannot be had is an error, or an entry in `degraded` when the bundle
+allows it by name.
+"""
+
+from __future__ import annotations
+
+import os
+
+from substrate.bundle.mount_options import parse_mount_options
+from substrate.errors import BundleError, RefusedError, UnsupportedError
+from substrate.isolation.hostview import host_view
+from substrate.isolation.identity import choose_identity, with_user
+from substrate.isolation.spec import (
+    Degraded,
+    Filter,
+    ResolvedMount,
+    ResolvedProject,
+    WorldSpec,
+)
+from substrate.isolation.steps.devices import DEFAULT_DEVICES
+from substrate.kernel.procfs import mount_points
+from substrate.record import record, replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from substrate.bundle.model import Config, Device, Mount, Process, SubstrateConfig
+
+# Always made or linked by the runtime; an entry of linux.devices for one of them adds nothing.
+_OWN_DEVICES = frozenset(
+    (*(f"/dev/{name}" for name in DEFAULT_DEVICES), "/dev/ptmx", "/dev/console")
+)
+
+
+@record
+class Demand:
+    """What the caller says beyond the bundle."""
+
+    world_id: str
+    bundle: str
+    layer: str | None = None
+    project: str | None = None
+    user_given: bool = False
+    listening: bool = False
+    no_pivot: bool = False
+    new_keyring: bool = True
+    preserve_fds: int = 0
+    no_cgroups: bool = False
+    allow_degraded: tuple[str, ...] = ()
+
+
+class _Losses:
+    """What cannot be had: an error, or recorded when it may be missing."""
+
+    def __init__(self, allowed: tuple[str, ...]) -> None:
+        self._allowed = allowed
+        self.found: list[Degraded] = []
+
+    def lose(self, name: str, reason: str) -> None:
+        """Record the loss; raises `UnsupportedError` unless the bundle allows it."""
+        if name not in self._allowed:
+            hint = f'accept it with --allow-degraded {name}, or in substrate.allowDegraded'
+            raise UnsupportedError(reason, hint)
+        self.note(name, reason)
+
+    def note(self, name: str, reason: str) -> None:
+        """Record something that is missing by the specification's own leave."""
+        self.found.append(Degraded(name, reason))
+
+
+def resolve(
+    config: Config, process: Process | None, demand: Demand, seccomp: Filter | None,
+    *, privileged: bool,
+) -> WorldSpec:  # fmt: skip
+    """Return the world that bundle and caller ask for.
+
+    Raises `BundleError`, `UnsupportedError` or `RefusedError`.
+    """
+    extension = config.substrate
+    losses = _Losses(
+        demand.allow_degraded + (extension.allow_degraded if extension is not None else ())
+    )
+    _check_unavailable(config, process, demand, losses)
+    project = _resolve_project(config, demand)
+    identity, user = choose_identity(
+        config, demand.world_id, project.path if project else None, privileged,
+        tuple(demand.allow_degraded) + (extension.allow_degraded if extension else ()),
+    )  # fmt: skip
+    process = with_user(process, user, asked=demand.user_given)
+    if process is not None and project is not None and _starts_in_project(extension, process):
+        process = replace(process, cwd=project.at)
+    namespaces = config.linux.namespaces
+    root_path, links, host_mounts, hidden = _resolve_root(config, demand.bundle)
+    own_userns = any(entry.type == "user" for entry in namespaces)
+    return WorldSpec(
+        config=config,
+        process=process,
+        bundle=demand.bundle,
+        rootful=privileged,
+        new_namespaces=tuple(entry.type for entry in namespaces if entry.path is None),
+        joined_namespaces=_joined(config),
+        identity=identity,
+        root_path=root_path,
+        root_readonly=root_path is None or bool(config.root and config.root.readonly),
+        links=tuple(links),
+        mounts=(*host_mounts, *(_resolve_mount(config, demand.bundle, m) for m in config.mounts)),
+        devices=_own_devices(config, own_userns=own_userns),
+        bind_devices=_bound_devices(config, own_userns=own_userns),
+        project=project,
+        masked_paths=config.linux.masked_paths + hidden + _denied(config, project),
+        seccomp=seccomp,
+        init=extension is not None and extension.init,
+        listening=demand.listening,
+        no_pivot=demand.no_pivot,
+        new_keyring=demand.new_keyring,
+        preserve_fds=demand.preserve_fds,
+        degraded=tuple(losses.found),
+    )
+
+
+def _check_unavailable(
+    config: Config, process: Process | None, demand: Demand, losses: _Losses
+) -> None:
+    linux, extension = config.linux, config.substrate
+    if linux.namespace("mount") is None:
+        raise BundleError(
+            ["config.json: $.linux.namespaces: expected a mount namespace, got none"],
+            'add {"type": "mount"}',
+        )
+    if _has_limits(config) and not demand.no_cgroups:
+        losses.lose("cgroup", "resource limits need cgroup support, which is not available yet")
+    if extension is not None and extension.network.mode in ("filtered", "pinned"):
+        losses.lose(
+            "network", "filtered networks are not available yet; the world gets no network at all"
+        )
+    if linux.mount_label or (process is not None and process.selinux_label):
+        _check_label(losses, "selinux", "/sys/fs/selinux/enforce", "SELinux labels")
+    if process is not None and process.apparmor_profile:
+        _check_label(
+            losses, "apparmor", "/sys/kernel/security/apparmor", "the AppArmor profile"
+        )
+
+
+def _check_label(losses: _Losses, name: str, sign: str, what: str) -> None:
+    if os.path.exists(sign):
+        losses.lose(name, f"{what} cannot be set by this version")
+    else:
+        losses.note(name, f"{what} has no effect: this host does not run {name}")
+
+
+def _has_limits(config: Config) -> bool:
+    extension = config.substrate
+    if extension is not None:
+        limits = extension.limits
+        if any(getattr(limits, name) is not None for name in type(limits).__match_args__):  # type: ignore[attr-defined]
+            return True
+    resources = config.linux.resources or {}
+    # Denying all devices is what an unprivileged world has anyway: it can make none, and its
+    # mounts are nodev.
+    return any(value for name, value in resources.items() if name != "devices")
+
+
+def _joined(config: Config) -> tuple[tuple[str, str], ...]:
+    entries = [
+        (entry.type, entry.path) for entry in config.linux.namespaces if entry.path is not None
+    ]
+    # The user namespace first: its rights are needed for the others.
+    return tuple(sorted(entries, key=lambda entry: entry[0] != "user"))
+
+
+def _resolve_root(
+    config: Config, bundle: str
+) -> tuple[str | None, list[tuple[str, str]], list[ResolvedMount], tuple[str, ...]]:
+    extension = config.substrate
+    if extension is not None and extension.rootfs.kind == "host":
+        view = extension.rootfs
+        links, mounts = host_view(view.expose, view.hide)
+        return None, links, mounts, view.hide
+    if config.root is None:
+        raise BundleError(["config.json: $.root: expected the root file system, got nothing"])
+    path = os.path.join(bundle, config.root.path)
+    if not os.path.isdir(path):
+        raise BundleError(
+            [f'config.json: $.root.path: expected a directory, got "{path}", which is none'],
+            "make the root file system first; see the bundle's README",
+        )
+    path = os.path.realpath(path)
+    if path == "/":
+        message = "config.json: $.root.path: the host's own root cannot be a world's root"
+        raise RefusedError(message, 'show it read-only with substrate.rootfs.kind "host"')
+    for mount in config.mounts:
+        _refuse_escape(path, mount.destination)
+    return path, [], [], ()
+
+
+def _refuse_escape(root: str, destination: str) -> None:
+    """Refuse a mount target that a symlink of the image leads out of the root.
+
+    The kernel would keep the mount inside (RESOLVE_IN_ROOT) and so put it where nobody meant it.
+    """
+    depth, here = 0, root
+    pending = [name for name in destination.split("/") if name not in ("", ".")][::-1]
+    for _ in range(255):
+        if not pending:
+            return
+        name = pending.pop()
+        depth, here = (depth - 1, os.path.dirname(here)) if name == ".." else (
+            depth + 1, f"{here}/{name}")  # fmt: skip
+        if depth < 0:
+            break
+        if os.path.islink(here):
+            target = os.readlink(here)
+            depth, here = (0, root) if target.startswith("/") else (
+                depth - 1, os.path.dirname(here))  # fmt: skip
+            pending += [part for part in target.split("/") if part not in ("", ".")][::-1]
+    message = f"mount target {destination} leads out of the root file system by a symbolic link"
+    raise RefusedError(message, f"remove the link below {root}")
+
+
+def _resolve_mount(config: Config, bundle: str, mount: Mount) -> ResolvedMount:
+    where = f"config.json: mount on {mount.destination}"
+    options = parse_mount_options(mount.options, mount.type, where)
+    destination = os.path.normpath(mount.destination)
+    type_ = mount.type or ""
+    if options.copy_up:
+        message = f"{where}: tmpcopyup is not supported"
+        raise UnsupportedError(message, "remove the option, or make the content in a hook")
+    if options.idmap or mount.uid_mappings:
+        message = f"{where}: id-mapped mounts of a bundle are not supported"
+        raise UnsupportedError(message, "a world of root's shows host files with its own ids")
+    if options.remount:
+        return ResolvedMount("remount", type_, "", destination, options)
+    if not options.bind:
+        if not type_:
+            raise BundleError([f"{where}: expected a type or the option bind, got neither"])
+        # A container asks for "cgroup" and means the hierarchy the host has.
+        type_ = "cgroup2" if type_ == "cgroup" else type_
+        return ResolvedMount("filesystem", type_, mount.source or "", destination, options)
+    if mount.source is None:
+        raise BundleError([f"{where}: expected a source to bind, got none"])
+    source = os.path.join(bundle, mount.source)
+    if not os.path.exists(source):
+        raise BundleError([f"{where}: expected a source that exists, got {source}"])
+    return ResolvedMount("bind", "bind", source, destination, options, os.path.isdir(source))
+
+
+def _bound_devices(config: Config, *, own_userns: bool) -> tuple[str, ...]:
+    if not any(mount.destination == "/dev" and mount.type == "tmpfs" for mount in config.mounts):
+        return ()
+    paths = [f"/dev/{name}" for name in DEFAULT_DEVICES]
+    if own_userns:
+        paths += [
+            device.path
+            for device in config.linux.devices
+            if device.type != "p" and device.path not in _OWN_DEVICES
+        ]
+    return tuple(paths)
+
+
+def _own_devices(config: Config, *, own_userns: bool) -> tuple[Device, ...]:
+    """Return the nodes to make: all that can be made in a user namespace are FIFOs."""
+    return tuple(
+        device
+        for device in config.linux.devices
+        if device.path not in _OWN_DEVICES and (device.type == "p" or not own_userns)
+    )
+
+
+def _resolve_project(config: Config, demand: Demand) -> ResolvedProject | None:
+    extension = config.substrate
+    if extension is None or extension.project is None:
+        if demand.project is not None:
+            message = "--project is given, but the bundle has no project"
+            raise UnsupportedError(message, 'add "project": {} to $.substrate in config.json')
+        return None
+    asked = demand.project or extension.project.path
+    path = os.path.realpath(os.path.join(demand.bundle, asked) if asked != "." else os.getcwd())
+    if not os.path.isdir(path):
+        raise BundleError([f"the project {path} is not a directory"], "use --project DIR")
+    at = extension.project.at or path
+    if path == "/" or at == "/":
+        message = "the whole root directory cannot be a project"
+        raise RefusedError(message, "use --project DIR")
+    layered = extension.project.write == "layers"
+    if layered:
+        _refuse_nested_mounts(path)
+    return ResolvedProject(path, at, extension.project.write, demand.layer if layered else None)
+
+
+def _refuse_nested_mounts(path: str) -> None:
+    nested = [point for point in mount_points() if point.startswith(path + "/")]
+    if nested:
+        message = f"the project {path} has another file system mounted in it: {nested[0]}"
+        hint = "an overlay would show that part empty; unmount it, or choose a deeper project"
+        raise RefusedError(message, hint)
+
+
+def _starts_in_project(extension: SubstrateConfig | None, process: Process) -> bool:
+    if extension is None or extension.project is None:
+        return False
+    return extension.project.enter and process.cwd == "/"
+
+
+def _denied(config: Config, project: ResolvedProject | None) -> tuple[str, ...]:
+    """Return the paths of the world that `project.deny` hides, as they exist now."""
+    extension = config.substrate
+    if project is None or extension is None or extension.project is None:
+        return ()
+    if not extension.project.deny:
+        return ()
+    from glob import glob
+
+    return tuple(
+        f"{project.at}/{match}"
+        for pattern in extension.project.deny
+        for match in sorted(glob(pattern, root_dir=project.path, recursive=True))
+    )

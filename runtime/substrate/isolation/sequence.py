@@ -1,0 +1,322 @@
+"""THE list: what happens between the spawn of a process and the payload's execve, in order.
+
+Every line that could stand elsewhere says why it stands here. The order is common to runc, crun
+and youki where they agree. Steps are data: the same list is the plan that runs, the text of
+`substrate-runtime plan`, the golden files of the tests and the words of every error.
+"""
+
+from __future__ import annotations
+
+from substrate.isolation.steps.devices import (
+    BindDevice,
+    LinkDevices,
+    MakeDevice,
+    OpenTerminal,
+    TakeSession,
+)
+from substrate.isolation.steps.mounts import (
+    AttachDirectoryRoot,
+    AttachSkeletonRoot,
+    BindMount,
+    FilesystemMount,
+    MakeDirectory,
+    MakeSymlink,
+    PivotRoot,
+    ReadOnlyRoot,
+    RemountAttributes,
+    SetPropagation,
+)
+from substrate.isolation.steps.namespaces import (
+    AwaitRuntime,
+    BecomeMapped,
+    ForkIntoPidNamespace,
+    HideFromPtrace,
+    JoinNamespaces,
+    JoinSessionKeyring,
+    JoinWorld,
+    ResetSignals,
+    SetTimeOffsets,
+    Unshare,
+)
+from substrate.isolation.steps.paths import MaskPaths, ReadOnlyPaths
+from substrate.isolation.steps.process import (
+    BecomeUser,
+    CloseDescriptors,
+    DropBoundingSet,
+    EnterDirectory,
+    Execute,
+    HandOver,
+    LeaveReaper,
+    LoadSeccomp,
+    OpenRoot,
+    SetCapabilities,
+    SetIoPriority,
+    SetNoNewPrivs,
+    SetPersonality,
+    SetRlimit,
+    SetScheduler,
+    SetUmask,
+    WaitAtGate,
+)
+from substrate.isolation.steps.project import ProjectOverlay
+from substrate.isolation.steps.settings import (
+    RaiseLoopback,
+    SetDomainname,
+    SetHostname,
+    WriteSysctl,
+)
+from substrate.kernel import messages
+from substrate.kernel.constants import Ms
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from substrate.bundle.model import Process
+    from substrate.isolation.lowering import Step
+    from substrate.isolation.spec import Filter, Identity, ResolvedMount, WorldSpec
+
+PROPAGATIONS = {
+    "private": Ms.PRIVATE,
+    "rprivate": Ms.PRIVATE | Ms.REC,
+    "slave": Ms.SLAVE,
+    "rslave": Ms.SLAVE | Ms.REC,
+    "shared": Ms.SHARED,
+    "rshared": Ms.SHARED | Ms.REC,
+    "unbindable": Ms.UNBINDABLE,
+    "runbindable": Ms.UNBINDABLE | Ms.REC,
+}
+
+
+def create_sequence(spec: WorldSpec) -> Iterator[Step]:
+    """Yield the steps that make a world and start its payload."""
+    yield ResetSignals()
+    yield from _namespaces(spec)
+    yield from _file_systems(spec)
+    # The hooks' contract: mounts done, the old root still there to find their programs in.
+    if has_creation_hooks(spec):
+        yield AwaitRuntime(messages.MOUNTED, "run the hooks")
+    yield from _settings(spec)
+    process = spec.process
+    if process is not None and process.terminal:
+        # After devpts is mounted; before pivot_root, while /dev/console can still be bound.
+        yield OpenTerminal(process.console_size, process.user.uid, console=True)
+    # After the sysctls: /proc/sys is one of the paths.
+    yield MaskPaths(spec.masked_paths)
+    yield ReadOnlyPaths(spec.config.linux.readonly_paths)
+    # After every mount target was made in it.
+    if spec.root_readonly:
+        yield ReadOnlyRoot()
+    linux = spec.config.linux
+    yield PivotRoot(not spec.no_pivot, PROPAGATIONS.get(linux.rootfs_propagation or "", 0))
+    yield HandOver()
+    if process is None:
+        yield from _nobody(spec)
+    else:
+        yield TakeSession(process.terminal)
+        yield from _process(
+            process, spec.identity, spec.seccomp, linux.personality, gate(spec), spec.preserve_fds
+        )
+
+
+def exec_sequence(
+    process: Process,
+    namespaces: tuple[str, ...],
+    may_set_groups: bool,
+    seccomp: Filter | None,
+    preserve_fds: int = 0,
+) -> Iterator[Step]:
+    """Yield the steps that run a further process in a running world."""
+    yield ResetSignals()
+    # Before the first namespace is joined: from then on the payload can see us (CVE-2016-9962).
+    yield HideFromPtrace()
+    yield JoinWorld(namespaces)
+    if "pid" in namespaces or "time" in namespaces:
+        yield ForkIntoPidNamespace()
+    yield JoinSessionKeyring()
+    yield HandOver()
+    if process.terminal:
+        yield OpenRoot()
+        yield OpenTerminal(process.console_size, process.user.uid, console=False)
+    yield TakeSession(process.terminal)
+    yield from _process(process, None, seccomp, None, (), preserve_fds, may_set_groups)
+
+
+def hook_sequence(namespaces: tuple[str, ...], args: tuple[str, ...], env: tuple[str, ...],
+                  path: str) -> Iterator[Step]:  # fmt: skip
+    """Yield the steps that run a hook inside the world's namespaces, with its full rights."""
+    yield ResetSignals()
+    yield HideFromPtrace()
+    yield JoinWorld(namespaces)
+    if "pid" in namespaces or "time" in namespaces:
+        yield ForkIntoPidNamespace()
+    yield HandOver()
+    yield CloseDescriptors(3)
+    yield Execute(args, env, path)
+
+
+def has_creation_hooks(spec: WorldSpec) -> bool:
+    """Whether hooks run between the mounts and pivot_root."""
+    hooks = spec.config.hooks
+    return bool(hooks.prestart or hooks.create_runtime or hooks.create_container)
+
+
+def gate(spec: WorldSpec) -> tuple[Step, ...]:
+    """Return the steps that wait for `start`, and leave an init behind if there is one."""
+    steps: tuple[Step, ...] = (WaitAtGate(spec.listening),)
+    if spec.init:
+        # After the gate: the runtime talks to one process only.
+        steps += (LeaveReaper(has_payload=spec.process is not None),)
+    return steps
+
+
+def _namespaces(spec: WorldSpec) -> Iterator[Step]:
+    # Non-dumpable at once where the runtime may write the id maps all the same; without
+    # privilege a non-dumpable process's /proc files are root's, so only after the maps.
+    if spec.rootful:
+        yield HideFromPtrace()
+    if spec.joined_namespaces:
+        yield JoinNamespaces(spec.joined_namespaces)
+    # The user namespace owns every namespace made after it.
+    if "user" in spec.new_namespaces:
+        yield Unshare(("user",))
+        yield AwaitRuntime(messages.USER, "write the id maps", runtime_mounts(spec))
+    if spec.identity is not None:
+        # Not the payload's user yet: the one that may mount, id 0 inside where it is mapped.
+        identity = spec.identity
+        yield BecomeMapped(identity.setup_uid, identity.setup_gid, identity.may_set_groups)
+    rest = tuple(name for name in spec.new_namespaces if name != "user")
+    yield Unshare(rest)
+    if "time" in rest and spec.config.linux.time_offsets:
+        # Before the first process enters; time_namespaces(7).
+        yield SetTimeOffsets(spec.config.linux.time_offsets)
+    if spec.forks:
+        yield ForkIntoPidNamespace()
+    # From here on the state on disk names this process, so `delete` can end it.
+    yield AwaitRuntime(b"", "record the process")
+    if not spec.rootful:
+        yield HideFromPtrace()
+    if spec.new_keyring:
+        yield JoinSessionKeyring()
+
+
+def _file_systems(spec: WorldSpec) -> Iterator[Step]:
+    # Private before the first mount, or our mounts appear on the host.
+    yield SetPropagation(Ms.REC | (Ms.SLAVE if _wants_propagation(spec) else Ms.PRIVATE))
+    if spec.root_path is None:
+        yield AttachSkeletonRoot()
+    else:
+        yield AttachDirectoryRoot(spec.root_path, spec.mounts_from_runtime)
+    for path, target in spec.links:
+        yield MakeSymlink(path, target)
+    for number, mount in enumerate(spec.mounts):
+        yield _mount(spec, number, mount)
+    # After the mounts: /dev is one of them.
+    for path in spec.bind_devices:
+        yield BindDevice(path)
+    for device in spec.devices:
+        yield MakeDevice(device)
+    if any(mount.destination == "/dev" for mount in spec.mounts):
+        yield LinkDevices()
+    # Last, so that nothing of the bundle is mounted over it.
+    if spec.project is not None:
+        yield ProjectOverlay(spec.project, spec.rootful, spec.mounts_from_runtime)
+    if spec.process is not None and spec.root_path is not None and not spec.root_readonly:
+        yield MakeDirectory(spec.process.cwd)
+
+
+def _mount(spec: WorldSpec, number: int, mount: ResolvedMount) -> Step:
+    if mount.kind == "remount":
+        return RemountAttributes(mount.destination, mount.options)
+    if mount.kind == "filesystem":
+        return FilesystemMount(mount.type, mount.source, mount.destination, mount.options)
+    name = str(number) if spec.mounts_from_runtime else None
+    return BindMount(mount.source, mount.destination, mount.options, mount.is_directory, name)
+
+
+def runtime_mounts(spec: WorldSpec) -> tuple[str, ...]:
+    """Return the names of the mounts the runtime sends, in the order it sends them."""
+    if not spec.mounts_from_runtime:
+        return ()
+    names = [] if spec.root_path is None else ["root"]
+    names += [str(number) for number, mount in enumerate(spec.mounts) if mount.kind == "bind"]
+    if spec.project is not None:
+        names.append("project")
+    return tuple(names)
+
+
+def _settings(spec: WorldSpec) -> Iterator[Step]:
+    # Through the procfs just mounted, before its paths are made read-only.
+    for key, value in spec.config.linux.sysctl:
+        yield WriteSysctl(key, value)
+    if spec.config.hostname:
+        yield SetHostname(spec.config.hostname)
+    if spec.config.domainname:
+        yield SetDomainname(spec.config.domainname)
+    if "network" in spec.new_namespaces:
+        yield RaiseLoopback()
+
+
+def _process(
+    process: Process,
+    identity: Identity | None,
+    seccomp: Filter | None,
+    personality: str | None,
+    waiting: tuple[Step, ...],
+    preserve_fds: int,
+    may_set_groups: bool = True,
+) -> Iterator[Step]:
+    for limit in process.rlimits:
+        yield SetRlimit(limit.type, limit.soft, limit.hard)
+    if (priority := process.io_priority) is not None:
+        yield SetIoPriority(priority.class_, priority.priority)
+    if (scheduler := process.scheduler) is not None:
+        yield SetScheduler(
+            scheduler.policy, scheduler.flags, scheduler.nice, scheduler.priority,
+            scheduler.runtime, scheduler.deadline, scheduler.period,
+        )  # fmt: skip
+    if personality is not None:
+        yield SetPersonality(personality)
+    if seccomp is not None and not process.no_new_privileges:
+        # Without no_new_privs a filter needs CAP_SYS_ADMIN, which the next steps drop.
+        yield LoadSeccomp(seccomp.bpf, seccomp.flags)
+    capabilities = process.capabilities
+    # While CAP_SETPCAP is still effective: the change of uid takes it away.
+    yield DropBoundingSet(capabilities.bounding if capabilities else ())
+    user = process.user
+    may_set_groups = may_set_groups if identity is None else identity.may_set_groups
+    yield BecomeUser(user.uid, user.gid, user.additional_gids, may_set_groups)
+    # As the payload's user, who must be allowed in there.
+    yield EnterDirectory(process.cwd)
+    yield SetUmask(0o022 if user.umask is None else user.umask)
+    if process.no_new_privileges:
+        yield SetNoNewPrivs()
+    yield SetCapabilities(
+        capabilities.permitted if capabilities else (),
+        capabilities.effective if capabilities else (),
+        capabilities.inheritable if capabilities else (),
+        capabilities.ambient if capabilities else (),
+    )
+    yield from waiting
+    yield CloseDescriptors(3 + preserve_fds)
+    if seccomp is not None and process.no_new_privileges:
+        # As late as can be: what came before need not be in the profile.
+        yield LoadSeccomp(seccomp.bpf, seccomp.flags)
+    yield Execute(process.args, process.env)
+
+
+def _nobody(spec: WorldSpec) -> Iterator[Step]:
+    """The tail for a world without a process: nothing is executed, the init only reaps."""
+    yield TakeSession(terminal=False)
+    yield DropBoundingSet(())
+    yield EnterDirectory("/")
+    yield SetNoNewPrivs()
+    yield SetCapabilities((), (), (), ())
+    yield from gate(spec)
+
+
+def _wants_propagation(spec: WorldSpec) -> bool:
+    """Whether something of the bundle has to hear of the host's later mounts."""
+    if spec.config.linux.rootfs_propagation not in (None, "private", "rprivate"):
+        return True
+    return any(mount.options.propagation & (Ms.SHARED | Ms.SLAVE) for mount in spec.mounts)

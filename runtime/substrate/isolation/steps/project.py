@@ -1,0 +1,67 @@
+"""The project directory in the world: an overlay whose layers are outside the world's reach."""
+
+from __future__ import annotations
+
+from substrate.bundle.mount_options import MountOptions
+from substrate.isolation.steps.mounts import BindMount, new_filesystem
+from substrate.kernel.constants import MountAttr
+from substrate.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from substrate.isolation.lowering import Lowering
+    from substrate.isolation.spec import ResolvedProject
+
+# What kernel/overlayfs records in a layer, so that a rename or a chmod costs no copy and reads
+# exactly; in a user namespace only `userxattr` is allowed, without these.
+ROOTFUL_OPTIONS = (("redirect_dir", "on"), ("metacopy", "on"), ("index", "on"))
+ROOTLESS_OPTIONS: tuple[tuple[str, str | None], ...] = (("userxattr", None),)
+PROJECT_ATTRIBUTES = MountAttr.NOSUID | MountAttr.NODEV
+
+
+@record
+class ProjectOverlay:
+    """Show the project at its place: its layers over it, itself, or itself read-only."""
+
+    project: ResolvedProject
+    rootful: bool
+    from_runtime: bool
+
+    def describe(self) -> str:
+        """Say what the step does."""
+        how = {"layers": "an overlay", "live": "writable", "readonly": "read-only"}
+        return f"show {self.project.path} on {self.project.at} ({how[self.project.write]})"
+
+    def lower(self, out: Lowering) -> None:
+        """Append the system calls."""
+        project = self.project
+        if project.layer is None:
+            options = project_options(project)
+            name = "project" if self.from_runtime else None
+            BindMount(project.path, project.at, options, is_directory=True, name=name).lower(out)
+            return
+        tree = out.plan.cell("mount:project") if self.from_runtime else out.new_cell("project")
+        if not self.from_runtime:
+            layer = project.layer
+            data = (
+                ("lowerdir", escape(project.path)),
+                ("upperdir", escape(f"{layer}/upper")),
+                ("workdir", escape(f"{layer}/work")),
+                *(ROOTFUL_OPTIONS if self.rootful else ROOTLESS_OPTIONS),
+            )
+            new_filesystem(out, "overlay", None, data, tree, PROJECT_ATTRIBUTES)
+        out.attach(tree, project.at)
+        out.close(tree)
+
+
+def project_options(project: ResolvedProject) -> MountOptions:
+    """Return the attributes of a project that is bound instead of layered."""
+    readonly = MountAttr.RDONLY if project.write == "readonly" else 0
+    return MountOptions(
+        recursive_set=PROJECT_ATTRIBUTES | readonly, bind=True, recursive_bind=True
+    )
+
+
+def escape(path: str) -> str:
+    """Escape a path for an overlay option, where `:` separates layers and `\\` escapes."""
+    return path.replace("\\", "\\\\").replace(":", "\\:")

@@ -1,0 +1,100 @@
+"""What /proc says of a process, and the files of it that set up a user namespace.
+
+A pid alone names nobody: it is reused. With the start time beside it, it does.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_ZOMBIE = ("Z", "X")
+
+
+def start_time(pid: int) -> int | None:
+    """Return when a process started (clock ticks since boot), None when it is not alive.
+
+    A zombie is not alive: it runs nothing and has no namespaces any more.
+    """
+    status = _stat(pid)
+    if status is None or status[0] in _ZOMBIE:
+        return None
+    return int(status[19])
+
+
+def is_alive(pid: int, started: int) -> bool:
+    """Whether the process that had `pid` and started at `started` still runs."""
+    return start_time(pid) == started
+
+
+def open_pidfd(pid: int, started: int) -> int | None:
+    """Return a pidfd of that very process, None when it is gone or is another one."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno in (errno.ESRCH, errno.EINVAL):
+            return None
+        raise
+    # Checked after the descriptor is taken: from here on the pid cannot be reused unnoticed.
+    if is_alive(pid, started):
+        return pidfd
+    os.close(pidfd)
+    return None
+
+
+def write_process_file(pid: int, name: str, content: str) -> None:
+    """Write /proc/PID/NAME in one write, as the id maps demand."""
+    fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, content.encode())
+    finally:
+        os.close(fd)
+
+
+def map_lines(mappings: Iterable[tuple[int, int, int]]) -> str:
+    """Return (inside, outside, size) triples in the format of uid_map; user_namespaces(7)."""
+    return "".join(f"{inside} {outside} {size}\n" for inside, outside, size in mappings)
+
+
+def namespace_inode(pid: int | str, kind: str) -> int | None:
+    """Return the inode that identifies a process's namespace, None when it cannot be read."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/{kind}").st_ino
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+
+
+def processes_in(kind: str, inode: int) -> list[int]:
+    """Return the pids of the processes whose namespace of that kind is this one."""
+    return [
+        int(name)
+        for name in os.listdir("/proc")
+        if name.isdigit() and namespace_inode(name, kind) == inode
+    ]
+
+
+def mount_points() -> list[str]:
+    """Return where this process's mounts are attached."""
+    with open("/proc/self/mountinfo", "rb") as file:
+        return [_unescape(line.split(b" ")[4]) for line in file]
+
+
+def _unescape(field: bytes) -> str:
+    # The kernel writes space, tab, newline and backslash as three octal digits.
+    for octal in (b"040", b"011", b"012", b"134"):
+        field = field.replace(b"\\" + octal, bytes([int(octal, 8)]))
+    return os.fsdecode(field)
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            content = file.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The second field is the program's name in parentheses, which may hold anything.
+    return content[content.rindex(b")") + 2 :].decode().split()
