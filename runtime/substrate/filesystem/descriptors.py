@@ -1,0 +1,217 @@
+"""Directories reached step by step from a root descriptor, never through a symbolic link.
+
+A world may be running while its layer is read, and its payload may exchange any directory for a
+symbolic link at any moment. So every step is an openat(2) of one name with O_NOFOLLOW, and a
+directory that has to be opened again must still be the one that was opened before.
+
+At most about `KEPT` descriptors are open per tree, however deep it is: the oldest is closed first
+and opened again from the root when it is needed. A descriptor from `Folder.fd()` is borrowed; it
+stays valid while at most two other folders of the same tree are asked for theirs.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from substrate.errors import UnsupportedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+
+KEPT = 64
+# How many levels above a reopened directory are kept: the walk goes back up through them next.
+KEPT_ABOVE = 16
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
+
+
+def is_gone(error: OSError) -> bool:
+    """Whether the error says that the thing is not there, or is no longer what it was."""
+    return error.errno in _GONE
+
+
+class Folder:
+    """One directory of a tree, opened when its descriptor is asked for."""
+
+    __slots__ = ("_identity", "_name", "_parent", "path", "tree")
+
+    def __init__(self, tree: Tree, parent: Folder | None, name: str) -> None:
+        self.tree = tree
+        self.path = f"{parent.path}/{name}" if parent is not None and parent.path else name
+        self._parent = parent
+        self._name = name
+        self._identity: tuple[int, int] | None = None
+
+    def child(self, name: str) -> Folder:
+        """Return the folder called `name` in this one; whether it is there shows later."""
+        return Folder(self.tree, self, name)
+
+    def path_of(self, name: str) -> str:
+        """Return the path of an entry of this folder, relative to the tree's root."""
+        return f"{self.path}/{name}" if self.path else name
+
+    def fd(self) -> int:
+        """Return the folder's descriptor, borrowed (see the module).
+
+        Raises `FileNotFoundError` when it has been moved, removed or replaced, and
+        `UnsupportedError` when another file system is mounted there.
+        """
+        kept = self.tree.kept.get(self)
+        return self._reopen() if kept is None else kept
+
+    def entries(self) -> list[tuple[str, os.stat_result]]:
+        """Return every entry with its status; entries that vanish meanwhile are left out."""
+        found: list[tuple[str, os.stat_result]] = []
+        with os.scandir(self.fd()) as listing:
+            for entry in listing:
+                try:
+                    found.append((entry.name, entry.stat(follow_symlinks=False)))
+                except FileNotFoundError:
+                    continue
+        return found
+
+    def names(self) -> list[str]:
+        """Return the names of all entries."""
+        return os.listdir(self.fd())
+
+    def stat(self, name: str) -> os.stat_result | None:
+        """Return the status of one entry itself, None when it is not there."""
+        try:
+            return os.stat(name, dir_fd=self.fd(), follow_symlinks=False)
+        except OSError as error:
+            if is_gone(error):
+                return None
+            raise
+
+    def status(self) -> os.stat_result:
+        """Return the status of the folder itself."""
+        return os.fstat(self.fd())
+
+    def proc_path(self, name: str) -> str:
+        """Return a path for calls that take no directory descriptor, such as lgetxattr(2).
+
+        The magic link is the borrowed descriptor, so only the last name is looked up.
+        """
+        return f"/proc/self/fd/{self.fd()}/{name}"
+
+    def _reopen(self) -> int:
+        tree = self.tree
+        missing: list[Folder] = []
+        node: Folder | None = self
+        while node is not None and node not in tree.kept:
+            missing.append(node)
+            node = node._parent
+        fd = tree.root_fd if node is None else tree.kept[node]
+        passing = -1
+        try:
+            for left in range(len(missing) - 1, -1, -1):
+                fd = missing[left]._open_in(fd)
+                if passing >= 0:
+                    os.close(passing)
+                    passing = -1
+                if left < KEPT_ABOVE:
+                    tree.keep(missing[left], fd)
+                else:
+                    passing = fd
+        finally:
+            if passing >= 0:
+                os.close(passing)
+        return fd
+
+    def _open_in(self, parent_fd: int) -> int:
+        try:
+            # The root folder has no name; "." in the root's own descriptor is itself.
+            fd = os.open(self._name or ".", OPEN_DIRECTORY, dir_fd=parent_fd)
+        except OSError as error:
+            error.filename = self.path
+            raise
+        try:
+            status = os.fstat(fd)
+            identity = (status.st_dev, status.st_ino)
+            if self._identity is None:
+                self.tree.check_same_mount(self.path, fd, status.st_dev)
+                self._identity = identity
+            elif self._identity != identity:
+                raise FileNotFoundError(errno.ENOENT, "exchanged while it was read", self.path)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+
+class Tree:
+    """A directory tree and its open descriptors; close it, or use it in a `with` statement."""
+
+    __slots__ = ("_device", "kept", "path", "root", "root_fd")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.root_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._device = os.fstat(self.root_fd).st_dev
+        self.kept: dict[Folder, int] = {}
+        self.root = Folder(self, None, "")
+
+    def __enter__(self) -> Tree:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every descriptor of the tree."""
+        for fd in self.kept.values():
+            os.close(fd)
+        self.kept.clear()
+        if self.root_fd >= 0:
+            os.close(self.root_fd)
+            self.root_fd = -1
+
+    def keep(self, folder: Folder, fd: int) -> None:
+        """Hold `fd` for the folder; the oldest descriptor is closed when there are too many."""
+        self.kept[folder] = fd
+        if len(self.kept) > KEPT:
+            os.close(self.kept.pop(next(iter(self.kept))))
+
+    def find(self, path: str) -> tuple[Folder, str, os.stat_result] | None:
+        """Return (folder, name, status) of a path below the root, None when it is not there.
+
+        `path` may have been written by a payload: empty names, `.` and `..` are not there.
+        """
+        names = path.split("/")
+        if any(name in {"", ".", ".."} for name in names):
+            return None
+        folder = self.root
+        for name in names[:-1]:
+            status = folder.stat(name)
+            if status is None or not stat.S_ISDIR(status.st_mode):
+                return None
+            folder = folder.child(name)
+        status = folder.stat(names[-1])
+        return None if status is None else (folder, names[-1], status)
+
+    def check_same_mount(self, path: str, fd: int, device: int) -> None:
+        """Refuse a directory that is on another mount than the root.
+
+        An overlay shows what is *below* a mount inside its lower directory, so the tree as the
+        host sees it would be the wrong one to compare with. A btrfs subvolume has a device
+        number of its own and is no mount, hence the second look.
+        """
+        if device != self._device and _mount_id(fd) != _mount_id(self.root_fd):
+            message = f"reading {self.path}: another file system is mounted on {path}"
+            raise UnsupportedError(message, f"umount {os.path.join(self.path, path)}")
+
+
+def _mount_id(fd: int) -> bytes:
+    with open(f"/proc/self/fdinfo/{fd}", "rb") as stream:
+        for line in stream:
+            if line.startswith(b"mnt_id:"):
+                return line
+    return b""

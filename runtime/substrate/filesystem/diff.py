@@ -1,0 +1,144 @@
+"""What a layer changed: the exact difference between the project and what a world made of it.
+
+The work is done by `walk.py` (the directories), `merged.py` (the overlay's rules), `compare.py`
+(two files), `pairs.py` (renames the kernel did not record) and `risky.py`; here is their order.
+"""
+
+from __future__ import annotations
+
+from substrate.errors import SubstrateError
+from substrate.filesystem.descriptors import Tree, is_gone
+from substrate.filesystem.entries import DELETE, RENAME, TOUCHED, Entry, FsDiff, make_diff
+from substrate.filesystem.items import Item, is_whiteout_device
+from substrate.filesystem.marks import visible_attributes
+from substrate.filesystem.merged import Merged
+from substrate.filesystem.pairs import Pairs
+from substrate.filesystem.risky import CAPABILITIES, risky_reasons
+from substrate.filesystem.walk import LINKED, LINKS_UNKNOWN, Found, Walk
+
+TRUSTED = "trusted.overlay."
+USER = "user.overlay."
+
+
+def diff_layer(upper: str, lower: str, xattr_prefix: str) -> FsDiff:
+    """Return every difference between `lower` and the overlay of `upper` over it.
+
+    `xattr_prefix` is `trusted.overlay.` or, for a layer mounted with `userxattr`,
+    `user.overlay.`. The layer may be in use: what vanishes while it is read is left out, and
+    nothing a payload can put there is followed or waited for. Raises `SubstrateError` when a
+    directory may not be read, `UnsupportedError` when a mount covers part of the lower tree.
+    """
+    try:
+        with Tree(upper) as upper_tree, Tree(lower) as lower_tree:
+            return _diff(Merged(upper_tree, lower_tree, xattr_prefix))
+    except PermissionError as error:
+        message = f"reading the layer: {error.filename or upper}: permission denied"
+        hint = "read it as the user the world maps to root, or as root"
+        raise SubstrateError(message, hint) from error
+
+
+def _diff(merged: Merged) -> FsDiff:
+    walk = Walk(merged)
+    walk.run()
+    if walk.indexed:
+        # With `index=on` a file with several names is copied once, and the names nobody opened
+        # are not in the upper directory, yet show the copy. Only a walk over everything finds
+        # them.
+        walk = Walk(merged, walk.indexed)
+        walk.run()
+    deleted = _deleted(walk)
+    new = {found.path: found.after for found in walk.found if found.change == "write"}
+    pairs = Pairs(deleted, new, merged.prefix)
+    pairs.find()
+    for path, (after, before) in pairs.moved.items():
+        walk.compare_moved(path, after, before)
+    return make_diff(_entries(walk, pairs))
+
+
+def _deleted(walk: Walk) -> dict[str, Item]:
+    """Return what is gone, with all that was in it, except what has been moved away."""
+    deleted: dict[str, Item] = {}
+    lower_status = walk.merged.lower_status
+    waiting: list[Item] = []
+    for folder, name in walk.gone:
+        status = lower_status(folder, name)
+        if status is not None:
+            waiting.append(Item(folder, name, status))
+    while waiting:
+        item = waiting.pop()
+        path = item.folder.path_of(item.name)
+        if path in walk.renames or path in deleted:
+            continue
+        deleted[path] = item
+        if item.kind != "dir":
+            continue
+        inside = item.folder.child(item.name)
+        try:
+            entries = inside.entries()
+        except OSError as error:
+            if not is_gone(error):
+                raise
+            continue
+        for name, status in entries:
+            if not is_whiteout_device(status):
+                waiting.append(Item(inside, name, status))
+    return deleted
+
+
+def _entries(walk: Walk, pairs: Pairs) -> list[Entry]:
+    several = _names_per_inode(walk.found)
+    unknown = {(item.folder.path, item.name) for item in walk.indexed_unknown}
+    entries: list[Entry] = []
+    for found in walk.found:
+        if found.change == "write" and found.path not in pairs.new:
+            continue
+        entry = _entry(found.change, found.path, found.after, walk.merged.prefix)
+        entry.notes = found.notes
+        before, status = found.before, found.after.status
+        if before is not None:
+            entry.size_before = before.status.st_size
+            entry.kind_before = before.kind
+            origin = before.folder.path_of(before.name)
+            if origin not in {found.path, ""}:
+                entry.origin = origin
+        if status.st_nlink > 1 and several.get(status.st_ino, 0) > 1:
+            entry.notes += (LINKED,)
+        if (found.after.folder.path, found.after.name) in unknown:
+            entry.notes += (LINKS_UNKNOWN,)
+        entries.append(entry)
+    for path, item in pairs.deleted.items():
+        entries.append(Entry(DELETE, path, item.kind, item.status))
+        if item.kind == "symlink":
+            entries[-1].target = item.link_target()
+    items = walk.items_of_renames | pairs.items_of_renames
+    for old, new in (walk.renames | pairs.renames).items():
+        entry = _entry(RENAME, new, items[new], walk.merged.prefix)
+        entry.origin = old
+        entries.append(entry)
+    return entries
+
+
+def _entry(change: str, path: str, item: Item, prefix: str) -> Entry:
+    entry = Entry(change, path, item.kind, item.status)
+    if item.kind == "symlink":
+        entry.target = item.link_target()
+    if change == TOUCHED:
+        return entry
+    entry.risky = risky_reasons(path, item.kind, entry.mode, entry.target)
+    # Only what can be executed: the attribute means nothing on other files.
+    if (
+        item.kind == "file"
+        and entry.mode & 0o111
+        and "security.capability" in visible_attributes(item.folder, item.name, prefix)
+    ):
+        entry.risky += (CAPABILITIES,)
+    return entry
+
+
+def _names_per_inode(found: list[Found]) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    for one in found:
+        status = one.after.status
+        if status.st_nlink > 1 and one.after.kind != "dir":
+            counts[status.st_ino] = counts.get(status.st_ino, 0) + 1
+    return counts

@@ -1,0 +1,209 @@
+"""The result of a diff: which paths changed, how, and what JSON says about it.
+
+`deletes` and the old half of `renames` are paths as they were before; all others are paths as
+they are now. `schemas/fs-diff.schema.json` describes the JSON.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from substrate.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+WRITE = "write"
+MOD = "mod"
+DELETE = "delete"
+RENAME = "rename"
+META = "meta"
+TOUCHED = "touched"
+
+
+class Entry:
+    """One changed path with its details.
+
+    A plain class and not a record: a diff makes one for each of 100,000 files. `origin` is the
+    old path of something renamed; `kind_before` and `size_before` what was there before.
+    """
+
+    __slots__ = (
+        "change",
+        "gid",
+        "kind",
+        "kind_before",
+        "mode",
+        "mtime_ns",
+        "notes",
+        "origin",
+        "path",
+        "risky",
+        "size",
+        "size_before",
+        "target",
+        "uid",
+    )
+
+    def __init__(self, change: str, path: str, kind: str, status: os.stat_result) -> None:
+        self.change = change
+        self.path = path
+        self.kind = kind
+        self.mode = stat.S_IMODE(status.st_mode)
+        self.uid = status.st_uid
+        self.gid = status.st_gid
+        self.size = status.st_size if kind in {"file", "symlink"} else 0
+        self.mtime_ns = status.st_mtime_ns
+        self.target = ""
+        self.origin = ""
+        self.kind_before = ""
+        self.size_before = 0
+        self.risky: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Entry({self.change} {self.path!r} {self.kind} {self.mode:04o})"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry for JSON; what is empty is left out, except `risky`."""
+        found: dict[str, Any] = {"path": _text(self.path)}
+        _add_exact(found, "path", self.path)
+        found |= {
+            "change": self.change,
+            "kind": self.kind,
+            "mode": f"{self.mode:04o}",
+            "uid": self.uid,
+            "gid": self.gid,
+            "size": self.size,
+            "mtime_ns": self.mtime_ns,
+        }
+        for key, value in (("target", self.target), ("origin", self.origin)):
+            if value:
+                found[key] = _text(value)
+                _add_exact(found, key, value)
+        if self.kind_before:
+            found["kind_before"] = self.kind_before
+            found["size_before"] = self.size_before
+        found["risky"] = list(self.risky)
+        if self.notes:
+            found["notes"] = list(self.notes)
+        return found
+
+
+@record
+class Summary:
+    """Totals of a diff, true whatever part of it is shown; touched files are not in them.
+
+    `files` and `dirs` count entries; `bytes_added` is the size of new files and what changed
+    files grew by, `bytes_removed` that of deleted files and what changed files shrank by.
+    """
+
+    files: int
+    dirs: int
+    bytes_added: int
+    bytes_removed: int
+    risky: int
+
+
+@record
+class FsDiff:
+    """Everything a layer changed, each list in a stable order."""
+
+    writes: tuple[str, ...]
+    mods: tuple[str, ...]
+    deletes: tuple[str, ...]
+    renames: tuple[tuple[str, str], ...]
+    meta: tuple[str, ...]
+    touched: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    summary: Summary
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing changed; files that were only touched do not count."""
+        return not (self.writes or self.mods or self.deletes or self.renames or self.meta)
+
+    def to_json(self, *, touched: bool = False) -> dict[str, Any]:
+        """Return the diff for JSON; `touched` adds the files that were only touched.
+
+        Paths that are not UTF-8 carry lone surrogates (PEP 383), as in Python; their entries
+        have the bytes beside it, in base64.
+        """
+        shown = [entry for entry in self.entries if touched or entry.change != TOUCHED]
+        found: dict[str, Any] = {
+            "writes": [_text(path) for path in self.writes],
+            "mods": [_text(path) for path in self.mods],
+            "deletes": [_text(path) for path in self.deletes],
+            "renames": [[_text(old), _text(new)] for old, new in self.renames],
+            "meta": [_text(path) for path in self.meta],
+            "truncated": False,
+            "summary": {
+                "files": self.summary.files,
+                "dirs": self.summary.dirs,
+                "bytes_added": self.summary.bytes_added,
+                "bytes_removed": self.summary.bytes_removed,
+                "risky": self.summary.risky,
+            },
+            "entries": [entry.to_json() for entry in shown],
+        }
+        if touched:
+            found["touched"] = [_text(path) for path in self.touched]
+        return found
+
+
+def make_diff(entries: list[Entry]) -> FsDiff:
+    """Return the diff of these entries: sorted, with its lists and totals."""
+    entries.sort(key=lambda entry: (entry.path, entry.change))
+    lists: dict[str, list[str]] = {change: [] for change in (WRITE, MOD, DELETE, META, TOUCHED)}
+    renames: list[tuple[str, str]] = []
+    files = dirs = added = removed = risky = 0
+    for entry in entries:
+        if entry.change == RENAME:
+            renames.append((entry.origin, entry.path))
+        else:
+            lists[entry.change].append(entry.path)
+        if entry.change == TOUCHED:
+            continue
+        if entry.kind == "dir":
+            dirs += 1
+        else:
+            files += 1
+        risky += bool(entry.risky)
+        size = entry.size if entry.kind == "file" else 0
+        if entry.change == WRITE:
+            added += size
+        elif entry.change == DELETE:
+            removed += size
+        elif entry.change == MOD:
+            old = entry.size_before if entry.kind_before in {"", "file"} else 0
+            added += max(size - old, 0)
+            removed += max(old - size, 0)
+    return FsDiff(
+        writes=tuple(lists[WRITE]),
+        mods=tuple(lists[MOD]),
+        deletes=tuple(lists[DELETE]),
+        renames=tuple(sorted(renames)),
+        meta=tuple(lists[META]),
+        touched=tuple(lists[TOUCHED]),
+        entries=tuple(entries),
+        summary=Summary(files, dirs, added, removed, risky),
+    )
+
+
+def _text(path: str) -> str:
+    """Return a path as UTF-8 with surrogate escapes, whatever the locale decoded it as."""
+    return path if path.isascii() else os.fsencode(path).decode("utf-8", "surrogateescape")
+
+
+def _add_exact(found: dict[str, Any], key: str, path: str) -> None:
+    if path.isascii():
+        return
+    exact = os.fsencode(path)
+    try:
+        exact.decode("utf-8")
+    except UnicodeDecodeError:
+        from binascii import b2a_base64
+
+        found[key + "_base64"] = b2a_base64(exact, newline=False).decode("ascii")

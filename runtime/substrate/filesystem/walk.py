@@ -1,0 +1,310 @@
+"""The walk over an upper directory: every difference between before and after.
+
+Each step looks at one directory of the merged tree with up to three sides:
+
+    upper   what the world wrote here, or nothing
+    below   the lower directory the overlay merges with it, or nothing (new, opaque)
+    base    the lower directory it is compared with: what was at this path before, or, in a
+            directory that was renamed, what was at its old path
+
+In most directories `below` is `base`, and all that is not in `upper` is unchanged without a
+look. They differ after renames onto something and in opaque directories; then all three are
+listed. Deletions are only noted here (`gone`): what was moved away is known after the walk.
+"""
+
+from __future__ import annotations
+
+import stat
+
+from substrate.filesystem.compare import Unreadable, same_content, same_metadata
+from substrate.filesystem.descriptors import is_gone
+from substrate.filesystem.items import Item, is_whiteout_device
+from substrate.filesystem.marks import origin_inode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+
+    from substrate.filesystem.descriptors import Folder
+    from substrate.filesystem.marks import Marks
+    from substrate.filesystem.merged import Merged
+
+# More upper entries than this and listing the directory below is cheaper than a look for each.
+LIST_BELOW = 25
+# Notes on an entry. The file could not be read, so it counts as changed:
+NOT_COMPARED = "not-compared"
+# The file had several names and only some of them have changed with it:
+LINK_SPLIT = "link-split"
+# Several changed paths are names of this one file:
+LINKED = "hard-linked"
+# The file has other names that changed with it, and they could not be found:
+LINKS_UNKNOWN = "other-names-unknown"
+
+
+class Found:
+    """One difference; a plain class because one is made per changed file."""
+
+    __slots__ = ("after", "before", "change", "notes", "path")
+
+    def __init__(
+        self,
+        change: str,
+        path: str,
+        after: Item,
+        before: Item | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.change = change
+        self.path = path
+        self.after = after
+        self.before = before
+        self.notes = notes
+
+
+class Step:
+    """One directory of the merged tree that is still to be visited."""
+
+    __slots__ = ("base", "below", "marks", "path", "upper")
+
+    def __init__(
+        self,
+        path: str,
+        upper: Folder | None,
+        marks: Marks | None,
+        below: Folder | None,
+        base: Folder | None,
+    ) -> None:
+        self.path = path
+        self.upper = upper
+        self.marks = marks
+        self.below = below
+        self.base = base
+
+    def path_of(self, name: str) -> str:
+        """Return the path of an entry in the merged tree."""
+        return f"{self.path}/{name}" if self.path else name
+
+
+class Walk:
+    """The differences of one upper directory, filled in by `run`."""
+
+    def __init__(self, merged: Merged, copies: Mapping[int, Item] | None = None) -> None:
+        """Prepare a walk; `copies` is what an earlier walk found in `indexed`.
+
+        With it, directories that have nothing in the upper are looked at too: there are names
+        of changed files in them that the upper directory does not have (see `diff.py`).
+        """
+        self.merged = merged
+        self.found: list[Found] = []
+        self.gone: list[tuple[Folder, str]] = []
+        self.renames: dict[str, str] = {}
+        self.items_of_renames: dict[str, Item] = {}
+        self.indexed: dict[int, Item] = {}
+        self.indexed_unknown: list[Item] = []
+        self._copies = copies
+        self._steps: list[Step] = []
+
+    def run(self) -> None:
+        """Walk the whole tree."""
+        merged = self.merged
+        upper, lower = merged.upper.root, merged.lower.root
+        marks = merged.marks_of_folder(upper)
+        after = Item(upper, "", upper.status(), marks)
+        before = Item(lower, "", lower.status())
+        if not same_metadata(after, before, merged.prefix):
+            self.found.append(Found("meta", ".", after, before))
+        self._steps.append(Step("", upper, marks, lower, lower))
+        while self._steps:
+            step = self._steps.pop()
+            try:
+                self._visit(step)
+            except OSError as error:
+                # A running world may remove or exchange a directory while it is read.
+                if not is_gone(error):
+                    raise
+
+    def _visit(self, step: Step) -> None:
+        base = step.base
+        same = step.below is base
+        listing = [] if step.upper is None else step.upper.entries()
+        base_names: set[str] | None = None
+        if base is not None and (not same or len(listing) > LIST_BELOW):
+            base_names = set(base.names())
+        covered: set[str] = set()
+        shown: set[str] = set()
+        for name, status in listing:
+            covered.add(name)
+            assert step.upper is not None  # noqa: S101 -- the listing is its own
+            if self.merged.is_whiteout(step.upper, name, status, step.marks):
+                if same and base is not None and self._before(base, base_names, name):
+                    self.gone.append((base, name))
+                continue
+            shown.add(name)
+            before = None if base is None else self._before(base, base_names, name)
+            if stat.S_ISDIR(status.st_mode):
+                self._upper_folder(step, name, status, before)
+            else:
+                self._upper_file(step, name, status, before)
+        if not same or self._copies is not None:
+            self._visit_below(step, covered, shown, base_names)
+        if not same and base is not None and base_names is not None:
+            gone = base_names - shown
+            self.gone += [(base, name) for name in gone if self._before(base, None, name)]
+
+    def _before(self, base: Folder, names: set[str] | None, name: str) -> Item | None:
+        if names is not None and name not in names:
+            return None
+        status = self.merged.lower_status(base, name)
+        return None if status is None else Item(base, name, status)
+
+    def _visit_below(
+        self, step: Step, covered: set[str], shown: set[str], base_names: set[str] | None
+    ) -> None:
+        """Look at what shows through from below, where that is not simply unchanged."""
+        below, base = step.below, step.base
+        if below is None:
+            return
+        for name, status in below.entries():
+            if name in covered or is_whiteout_device(status):
+                continue
+            shown.add(name)
+            if below is base:
+                before: Item | None = Item(below, name, status)
+            else:
+                before = None if base is None else self._before(base, base_names, name)
+            path = step.path_of(name)
+            after = Item(below, name, status)
+            if stat.S_ISDIR(status.st_mode):
+                self._folder(Step(path, None, None, below.child(name), None), after, before)
+                continue
+            if self._copies and status.st_nlink > 1 and status.st_ino in self._copies:
+                after = self._copies[status.st_ino]
+            self._compare(path, after, before, seen=after.folder is not below)
+
+    def _upper_folder(
+        self, step: Step, name: str, status: os.stat_result, before: Item | None
+    ) -> None:
+        upper = step.upper
+        assert upper is not None  # noqa: S101 -- only called for entries of the upper directory
+        marks = self.merged.marks_of(upper, name)
+        after = Item(upper, name, status, marks)
+        below: Folder | None
+        if before is not None and step.below is step.base and not (marks.opaque or marks.redirect):
+            is_folder = stat.S_ISDIR(before.status.st_mode)
+            below = before.folder.child(name) if is_folder else None
+        else:
+            below = self.merged.folder_below(step.below, name, marks)
+        path = step.path_of(name)
+        self._folder(Step(path, upper.child(name), marks, below, None), after, before)
+
+    def _folder(self, step: Step, after: Item, before: Item | None) -> None:
+        """Compare a directory with what was there, and queue the visit of its entries."""
+        below = step.below
+        if before is None:
+            origin = None
+            if step.marks is not None and step.marks.redirect and below is not None:
+                origin = self._claim(below.path, step.path, after)
+            if origin is None:
+                self.found.append(Found("write", step.path, after))
+            else:
+                self._changed_metadata(step.path, after, origin)
+                step.base = below
+        elif not stat.S_ISDIR(before.status.st_mode):
+            self.found.append(Found("mod", step.path, after, before))
+        else:
+            self._changed_metadata(step.path, after, before)
+            base = before.folder.child(before.name)
+            step.base = below if below is not None and below.path == base.path else base
+        if step.upper is not None or step.below is not step.base or self._copies is not None:
+            self._steps.append(step)
+
+    def _upper_file(
+        self, step: Step, name: str, status: os.stat_result, before: Item | None
+    ) -> None:
+        merged, upper = self.merged, step.upper
+        assert upper is not None  # noqa: S101 -- only called for entries of the upper directory
+        after = Item(upper, name, status)
+        path = step.path_of(name)
+        origin: tuple[Folder, str, os.stat_result] | None = None
+        # In a directory that is all new, only the mark `impure` announces anything from below.
+        if merged.follows and (step.below is not None or step.marks is None or step.marks.impure):
+            marks = after.marks = merged.marks_of(upper, name)
+            if marks.metacopy or marks.redirect:
+                origin = merged.below(step.below, name, marks)
+            if marks.metacopy:
+                after.data = None if origin is None else Item(*origin)
+                after.data_missing = after.data is None or after.data.kind != "file"
+            if marks.indexed:
+                self._note_indexed(after, before)
+        if before is not None:
+            self._compare(path, after, before, seen=True)
+            return
+        if origin is not None and stat.S_IFMT(origin[2].st_mode) == stat.S_IFMT(status.st_mode):
+            moved = self._claim(origin[0].path_of(origin[1]), path, after)
+            if moved is not None:
+                self._compare(path, after, moved, seen=False)
+                return
+        self.found.append(Found("write", path, after))
+
+    def _note_indexed(self, after: Item, before: Item | None) -> None:
+        """Remember a copied file whose other names the upper directory may not have."""
+        inode = origin_inode(after.folder, after.name, self.merged.prefix)
+        if not inode and before is not None and before.status.st_nlink > 1:
+            inode = before.status.st_ino
+        if inode:
+            self.indexed[inode] = after
+        else:
+            self.indexed_unknown.append(after)
+
+    def _compare(self, path: str, after: Item, before: Item | None, *, seen: bool) -> None:
+        """Note how a file differs; `seen`: note it too when only its times may."""
+        if before is None:
+            self.found.append(Found("write", path, after))
+            return
+        if before.kind != after.kind:
+            self.found.append(Found("mod", path, after, before))
+            if before.kind == "dir":
+                old = before.folder.child(before.name)
+                self.gone += [(old, name) for name in old.names()]
+            return
+        notes: tuple[str, ...] = ()
+        change = ""
+        try:
+            if not same_content(after, before):
+                change = "mod"
+        except Unreadable:
+            change, notes = "mod", (NOT_COMPARED,)
+        if not change and not same_metadata(after, before, self.merged.prefix):
+            change = "meta"
+        if not change and (seen or after.status.st_mtime_ns != before.status.st_mtime_ns):
+            change = "touched"
+        if not change:
+            return
+        indexed = after.marks is not None and after.marks.indexed
+        if before.status.st_nlink > 1 and not indexed and change != "touched":
+            notes += (LINK_SPLIT,)
+        self.found.append(Found(change, path, after, before, notes))
+
+    def _changed_metadata(self, path: str, after: Item, before: Item) -> None:
+        if not same_metadata(after, before, self.merged.prefix):
+            self.found.append(Found("meta", path, after, before))
+
+    def _claim(self, origin: str, path: str, after: Item) -> Item | None:
+        """Return what was at `origin` before if `path` is where it has been moved to.
+
+        It has not been moved when something is at its old path: then this is one more name of it
+        (a hard link), or the old path is in use again and the plain lists say it best.
+        """
+        if origin in self.renames or self.merged.shows(origin):
+            return None
+        found = self.merged.lower.find(origin)
+        if found is None:
+            return None
+        self.renames[origin] = path
+        self.items_of_renames[path] = after
+        return Item(*found)
+
+    def compare_moved(self, path: str, after: Item, before: Item) -> None:
+        """Note how a file that was found to be moved differs from what it was."""
+        self._compare(path, after, before, seen=False)
