@@ -295,7 +295,9 @@ def parse_process(data: Any, where: str = "$.process", file: str = "config.json"
 
 def _process(fields: Fields) -> Process:
     user = fields.object("user")
-    size = fields.object("consoleSize")
+    terminal = fields.flag("terminal")
+    # OCI config.md, consoleSize: MUST be ignored without a terminal.
+    size = fields.object("consoleSize") if terminal else None
     capabilities = fields.object("capabilities")
     io_priority = fields.object("ioPriority")
     scheduler = fields.object("scheduler")
@@ -307,7 +309,7 @@ def _process(fields: Fields) -> Process:
         cwd=fields.text("cwd"),
         env=fields.texts("env"),
         user=User() if user is None else _user(user),
-        terminal=fields.flag("terminal"),
+        terminal=terminal,
         console_size=None
         if size is None
         else (size.integer("height", 0, UINT32_MAX), size.integer("width", 0, UINT32_MAX)),
