@@ -47,9 +47,9 @@ def test_child_that_succeeds_has_no_reason() -> None:
 
 def test_child_that_fails_says_why() -> None:
     def attempt() -> None:
-        os.stat("/nonexistent")
+        os.stat("/proc/nonexistent")
 
-    assert "/nonexistent" in try_in_child(attempt)
+    assert "/proc/nonexistent" in try_in_child(attempt)
 
 
 def test_child_that_dies_is_noticed() -> None:
