@@ -296,8 +296,7 @@ def parse_process(data: Any, where: str = "$.process", file: str = "config.json"
 def _process(fields: Fields) -> Process:
     user = fields.object("user")
     terminal = fields.flag("terminal")
-    # OCI config.md, consoleSize: MUST be ignored without a terminal.
-    size = fields.object("consoleSize") if terminal else None
+    size = _console_size(fields.object("consoleSize"))
     capabilities = fields.object("capabilities")
     io_priority = fields.object("ioPriority")
     scheduler = fields.object("scheduler")
@@ -310,9 +309,8 @@ def _process(fields: Fields) -> Process:
         env=fields.texts("env"),
         user=User() if user is None else _user(user),
         terminal=terminal,
-        console_size=None
-        if size is None
-        else (size.integer("height", 0, UINT32_MAX), size.integer("width", 0, UINT32_MAX)),
+        # OCI config.md, consoleSize: MUST be ignored without a terminal.
+        console_size=size if terminal else None,
         capabilities=None
         if capabilities is None
         else Capabilities(
@@ -342,6 +340,12 @@ def _process(fields: Fields) -> Process:
         ),
         scheduler=None if scheduler is None else _scheduler(scheduler),
     )
+
+
+def _console_size(fields: Fields | None) -> tuple[int, int] | None:
+    if fields is None:
+        return None
+    return fields.integer("height", 0, UINT32_MAX), fields.integer("width", 0, UINT32_MAX)
 
 
 def _user(fields: Fields) -> User:

@@ -19,7 +19,7 @@ from substrate.errors import BundleError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 CONFIG_FILE = "config.json"
 LARGEST_BYTES = 16 << 20
@@ -150,7 +150,7 @@ class _ScannerContext:
 _scan = make_scanner(_ScannerContext)  # type: ignore[arg-type]
 
 
-def _explain(text: str, name: str) -> None:
+def _explain(text: str, name: str) -> NoReturn:
     """Raise the error for a text that is no JSON; the exact words cost the import of json."""
     import json
 
