@@ -71,21 +71,35 @@ def check_process(data: Any, where: str = "$.process") -> list[str]:
 
 def _unsayable(data: Any, where: str) -> Iterator[str]:
     """Find strings no system call can take, wherever they are."""
-    # A stack, not recursion: depth is the file's choice.
-    stack: list[tuple[str, Any]] = [(where, data)]
+    # A stack, not recursion: depth is the file's choice. A place is (place above, key), made
+    # into a path only for a fault: a seccomp filter alone has hundreds of strings.
+    stack: list[tuple[Any, Any]] = [((None, where), data)]
     while stack:
-        path, value = stack.pop()
+        place, value = stack.pop()
         if isinstance(value, str):
             if "\0" in value:
-                yield f"{path}: expected a string without NUL, got {describe(value)}"
+                yield f"{_path(place)}: expected a string without NUL, got {describe(value)}"
             elif not value.isascii() and not _is_encodable(value):
-                yield f"{path}: expected Unicode text, got half of a surrogate pair"
+                yield f"{_path(place)}: expected Unicode text, got half of a surrogate pair"
         elif isinstance(value, dict):
-            stack.extend((child(path, key), item) for key, item in reversed(value.items()))
-            stack.extend((child(path, key), key) for key in value if not key.isalnum())
+            for key in reversed(value):
+                stack.append(((place, key), value[key]))
+                stack.append(((place, key), key))
         elif isinstance(value, list):
-            numbered = reversed(list(enumerate(value)))
-            stack.extend((child(path, number), item) for number, item in numbered)
+            stack.extend(
+                ((place, number), value[number]) for number in range(len(value) - 1, -1, -1)
+            )
+
+
+def _path(place: Any) -> str:
+    keys: list[str | int] = []
+    while place[0] is not None:
+        place, key = place
+        keys.append(key)
+    path: str = place[1]
+    for key in reversed(keys):
+        path = child(path, key)
+    return path
 
 
 def _is_encodable(text: str) -> bool:
