@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jsonschema.exceptions import best_match
-
 from substrate.bundle.fields import child, describe
 
 if TYPE_CHECKING:
@@ -27,12 +25,9 @@ TYPE_NAMES = {
 def explain(error: ValidationError) -> Iterator[str]:
     """Yield `<JSON path>: expected ..., got ...` for one fault of the schema."""
     if error.context:
-        # anyOf and oneOf: the branch that fits best says more than "none of them".
-        best = best_match(error.context)
-        if best is not None:
-            # Paths in the context are relative to the parent's.
-            yield from explain(best)
-            return
+        # anyOf and oneOf: the branch that came furthest says more than "none of them".
+        yield from explain(max(error.context, key=_depth))
+        return
     path = "$"
     for key in error.absolute_path:
         path = child(path, key)
@@ -48,6 +43,10 @@ def explain(error: ValidationError) -> Iterator[str]:
         wording = WORDINGS.get(str(error.validator), _fallback)
         expected = wording(error.validator_value, error)
         yield f"{path}: expected {expected}, got {describe(error.instance)}"
+
+
+def _depth(error: ValidationError) -> int:
+    return len(error.absolute_path)
 
 
 def _unknown_keys(error: ValidationError, path: str) -> Iterator[str]:
