@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.support import bundles, features, leaks
 from tests.support.golden import Golden
@@ -18,6 +20,13 @@ if TYPE_CHECKING:
 
 # Tests in these folders may leave nothing behind on the machine.
 _LEAK_CHECKED = {"privileged", "security"}
+
+# A deadline would judge how busy the machine is. Where a run decides about a merge, the same
+# examples are tried every time; elsewhere new ones.
+settings.register_profile("searching", deadline=None)
+settings.register_profile("deciding", deadline=None, derandomize=True)
+_DECIDING = os.environ.get("SUBSTRATE_TESTS_MUST_RUN") == "1"
+settings.load_profile("deciding" if _DECIDING else "searching")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -84,6 +93,7 @@ def _no_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def _closing(runtime: Runtime) -> Iterator[Runtime]:
     yield runtime
-    stubborn = runtime.close()
-    if stubborn:
-        pytest.fail("worlds that cannot be deleted:\n" + "\n".join(stubborn), pytrace=False)
+    left = runtime.close()
+    if left:
+        listed = "\n".join(left)
+        pytest.fail(f"left under the runtime's state or data directory:\n{listed}", pytrace=False)

@@ -137,11 +137,13 @@ class Runtime:
         return self("list", "--quiet").ok().stdout.split()
 
     def close(self) -> list[str]:
-        """Delete every world and the folder; return the ids of worlds that could not be."""
-        stubborn = [
-            f"{world}: {result.stderr.strip()}"
-            for world in self("list", "--quiet").stdout.split()
-            if (result := self("delete", "--force", world)).status
+        """Delete every world and the folder; return what a deleted world left behind."""
+        for world in self("list", "--quiet").stdout.split():
+            self("delete", "--force", world)
+        left = [
+            str(path.relative_to(self.home))
+            for kept in ("state", "data")
+            for path in sorted((self.home / kept).rglob("*"))
         ]
         shutil.rmtree(self.folder, ignore_errors=True)
-        return stubborn
+        return left
