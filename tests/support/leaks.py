@@ -29,7 +29,7 @@ def take_census() -> Census:
         "namespaces": {link for pid in [os.getpid(), *processes] for link in _namespaces(pid)},
         "descriptors": _descriptors(),
         "cgroups": _cgroups(),
-        "links": set(os.listdir("/sys/class/net")),
+        "links": _links(),
     }
 
 
@@ -108,3 +108,11 @@ def _cgroups() -> set[str]:
         if os.path.exists(f"{mount}/cgroup.procs")
         for folder, _, _ in os.walk(mount)
     }
+
+
+def _links() -> set[str]:
+    # A container may have no sysfs; then there is nothing to look at.
+    links: set[str] = set()
+    with suppress(FileNotFoundError):
+        links.update(os.listdir("/sys/class/net"))
+    return links
