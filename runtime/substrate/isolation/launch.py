@@ -21,6 +21,7 @@ from substrate.errors import (
 from substrate.isolation.lowering import Lowering, lower_all
 from substrate.isolation.prepare import prepare_mounts
 from substrate.isolation.sequence import create_sequence, has_creation_hooks
+from substrate.isolation.steps.process import GATE_DESCRIPTION
 from substrate.kernel import messages, procfs
 from substrate.kernel.spawn import spawn
 from substrate.kernel.syscalls import NAMES
@@ -149,22 +150,37 @@ def step_error(plan: Plan, value: int) -> SubstrateError:
     """Return the error for an ERROR message: the step, the system call, what the kernel said."""
     index, number = messages.error_parts(value)
     op = plan.ops[index]
-    step = plan.steps[op.step]
-    text = os.strerror(number)
+    return failure(plan.steps[op.step], NAMES.get(op.number, ""), number)
+
+
+def steps_after_gate(plan: Plan) -> dict[str, tuple[str, str]]:
+    """Return op index -> (step, system call) of what `start` lets run, to explain its failures.
+
+    `start` is another process, and has no plan.
+    """
+    first = next(
+        index for index, op in enumerate(plan.ops) if plan.steps[op.step] == GATE_DESCRIPTION
+    )
+    return {
+        str(index): (plan.steps[op.step], NAMES.get(op.number, ""))
+        for index, op in enumerate(plan.ops[first:], first)
+    }
+
+
+def failure(step: str, call: str, number: int) -> SubstrateError:
+    """Return the error for a step whose system call failed with an errno."""
+    text = os.strerror(number).lower()
     if step.startswith(_EXEC_LABEL):
         program = step.removeprefix(_EXEC_LABEL)
         if number in (errno.ENOENT, errno.ENOTDIR):
-            message = f"cannot {step}: executable file not found in the world: {text.lower()}"
+            message = f"cannot {step}: executable file not found in the world: {text}"
             return CommandNotFoundError(message, f"is {program} installed in it?", number)
-        message = f"cannot {step}: {text.lower()}"
-        return CannotExecuteError(message, "", number)
-    call = NAMES.get(op.number, "")
-    if number == errno.EPROTO and op.expect:
-        text = "the other side is gone"
-    message = f"cannot {step}: {call}: {text.lower()}"
+        return CannotExecuteError(f"cannot {step}: {text}", "", number)
+    if number == errno.EPROTO:
+        text = "the other side is gone, or the kernel did only a part"
+    message = f"cannot {step}: {call}: {text}"
     if number == errno.ENOSYS:
-        hint = f"this kernel lacks {call}; see `substrate doctor`"
-        return UnsupportedError(message, hint)
+        return UnsupportedError(message, f"this kernel lacks {call}; see `substrate doctor`")
     return StepError(message, _hint(step, call, number), number)
 
 

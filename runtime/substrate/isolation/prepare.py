@@ -19,6 +19,7 @@ from substrate.isolation.steps.project import (
     project_options,
 )
 from substrate.kernel import mountapi
+from substrate.kernel.credentials import FilesystemIdentity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def _prepare_project(spec: WorldSpec, project: ResolvedProject, idmap: int) -> i
         for fd, path in ((lower, project.path), (layer, project.layer)):
             _map_ids_or_refuse(fd, idmap, path)
         uid, gid = spec.identity.uid_map[0].host_id, spec.identity.gid_map[0].host_id
-        with mountapi.FilesystemIdentity(uid, gid):
+        with FilesystemIdentity(uid, gid):
             return _overlay(f"/proc/self/fd/{lower}", f"/proc/self/fd/{layer}")
     finally:
         os.close(lower)

@@ -43,6 +43,7 @@ class Demand:
     layer: str | None = None
     project: str | None = None
     user_given: bool = False
+    cwd_given: bool = False
     listening: bool = False
     no_pivot: bool = False
     new_keyring: bool = True
@@ -89,7 +90,7 @@ def resolve(
         tuple(demand.allow_degraded) + (extension.allow_degraded if extension else ()),
     )  # fmt: skip
     process = with_user(process, user, asked=demand.user_given)
-    if process is not None and project is not None and _starts_in_project(extension, process):
+    if process is not None and project is not None and _starts_in_project(extension, demand):
         process = replace(process, cwd=project.at)
     namespaces = config.linux.namespaces
     root_path, links, host_mounts, hidden = _resolve_root(config, demand.bundle)
@@ -297,10 +298,10 @@ def _refuse_nested_mounts(path: str) -> None:
         raise RefusedError(message, hint)
 
 
-def _starts_in_project(extension: SubstrateConfig | None, process: Process) -> bool:
-    if extension is None or extension.project is None:
+def _starts_in_project(extension: SubstrateConfig | None, demand: Demand) -> bool:
+    if extension is None or extension.project is None or demand.cwd_given:
         return False
-    return extension.project.enter and process.cwd == "/"
+    return extension.project.enter
 
 
 def _denied(config: Config, project: ResolvedProject | None) -> tuple[str, ...]:

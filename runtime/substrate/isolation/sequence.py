@@ -18,6 +18,7 @@ from substrate.isolation.steps.mounts import (
     AttachDirectoryRoot,
     AttachSkeletonRoot,
     BindMount,
+    EnterOldRoot,
     FilesystemMount,
     MakeDirectory,
     MakeSymlink,
@@ -56,6 +57,7 @@ from substrate.isolation.steps.process import (
     SetRlimit,
     SetScheduler,
     SetUmask,
+    TakeInput,
     WaitAtGate,
 )
 from substrate.isolation.steps.project import ProjectOverlay
@@ -74,7 +76,7 @@ if TYPE_CHECKING:
 
     from substrate.bundle.model import Process
     from substrate.isolation.lowering import Step
-    from substrate.isolation.spec import Filter, Identity, ResolvedMount, WorldSpec
+    from substrate.isolation.spec import Filter, ResolvedMount, WorldSpec
 
 PROPAGATIONS = {
     "private": Ms.PRIVATE,
@@ -114,9 +116,11 @@ def create_sequence(spec: WorldSpec) -> Iterator[Step]:
         yield from _nobody(spec)
     else:
         yield TakeSession(process.terminal)
+        identity = spec.identity
         yield from _process(
-            process, spec.identity, spec.seccomp, linux.personality, gate(spec), spec.preserve_fds
-        )
+            process, spec.seccomp, linux.personality, gate(spec), spec.preserve_fds,
+            may_set_groups=identity is None or identity.may_set_groups,
+        )  # fmt: skip
 
 
 def exec_sequence(
@@ -125,34 +129,50 @@ def exec_sequence(
     may_set_groups: bool,
     seccomp: Filter | None,
     preserve_fds: int = 0,
+    *,
+    path: str | None = None,
+    takes_input: bool = False,
 ) -> Iterator[Step]:
-    """Yield the steps that run a further process in a running world."""
+    """Yield the steps that run a further process in a running world.
+
+    `path` is the program when argv[0] is not its name; `takes_input`: standard input is the
+    plan's input "stdin" instead of the caller's.
+    """
+    yield from _join(namespaces)
+    yield JoinSessionKeyring()
+    yield HandOver()
+    if takes_input:
+        yield TakeInput()
+    if process.terminal:
+        yield OpenRoot()
+        yield OpenTerminal(process.console_size, process.user.uid, console=False)
+    yield TakeSession(process.terminal)
+    yield from _process(
+        process, seccomp, None, (), preserve_fds, may_set_groups=may_set_groups, path=path
+    )
+
+
+def hook_sequence(
+    namespaces: tuple[str, ...], args: tuple[str, ...], env: tuple[str, ...], path: str
+) -> Iterator[Step]:
+    """Yield the steps that run a program of the host in a world's namespaces, with full rights."""
+    yield from _join(namespaces)
+    # Joining the mount namespace entered the new root, which already covers "/"; the hook's
+    # program and libraries are in the old one.
+    yield EnterOldRoot()
+    yield HandOver()
+    yield TakeInput()
+    yield CloseDescriptors(3)
+    yield Execute(args, env, path)
+
+
+def _join(namespaces: tuple[str, ...]) -> Iterator[Step]:
     yield ResetSignals()
     # Before the first namespace is joined: from then on the payload can see us (CVE-2016-9962).
     yield HideFromPtrace()
     yield JoinWorld(namespaces)
     if "pid" in namespaces or "time" in namespaces:
         yield ForkIntoPidNamespace()
-    yield JoinSessionKeyring()
-    yield HandOver()
-    if process.terminal:
-        yield OpenRoot()
-        yield OpenTerminal(process.console_size, process.user.uid, console=False)
-    yield TakeSession(process.terminal)
-    yield from _process(process, None, seccomp, None, (), preserve_fds, may_set_groups)
-
-
-def hook_sequence(namespaces: tuple[str, ...], args: tuple[str, ...], env: tuple[str, ...],
-                  path: str) -> Iterator[Step]:  # fmt: skip
-    """Yield the steps that run a hook inside the world's namespaces, with its full rights."""
-    yield ResetSignals()
-    yield HideFromPtrace()
-    yield JoinWorld(namespaces)
-    if "pid" in namespaces or "time" in namespaces:
-        yield ForkIntoPidNamespace()
-    yield HandOver()
-    yield CloseDescriptors(3)
-    yield Execute(args, env, path)
 
 
 def has_creation_hooks(spec: WorldSpec) -> bool:
@@ -171,8 +191,8 @@ def gate(spec: WorldSpec) -> tuple[Step, ...]:
 
 
 def _namespaces(spec: WorldSpec) -> Iterator[Step]:
-    # Non-dumpable at once where the runtime may write the id maps all the same; without
-    # privilege a non-dumpable process's /proc files are root's, so only after the maps.
+    # Nothing hostile runs in a new world yet, but a namespace that is joined may have company.
+    # Without privilege it must wait: a non-dumpable process's id maps are root's to write.
     if spec.rootful:
         yield HideFromPtrace()
     if spec.joined_namespaces:
@@ -194,8 +214,6 @@ def _namespaces(spec: WorldSpec) -> Iterator[Step]:
         yield ForkIntoPidNamespace()
     # From here on the state on disk names this process, so `delete` can end it.
     yield AwaitRuntime(b"", "record the process")
-    if not spec.rootful:
-        yield HideFromPtrace()
     if spec.new_keyring:
         yield JoinSessionKeyring()
 
@@ -259,12 +277,13 @@ def _settings(spec: WorldSpec) -> Iterator[Step]:
 
 def _process(
     process: Process,
-    identity: Identity | None,
     seccomp: Filter | None,
     personality: str | None,
     waiting: tuple[Step, ...],
     preserve_fds: int,
-    may_set_groups: bool = True,
+    *,
+    may_set_groups: bool,
+    path: str | None = None,
 ) -> Iterator[Step]:
     for limit in process.rlimits:
         yield SetRlimit(limit.type, limit.soft, limit.hard)
@@ -284,7 +303,6 @@ def _process(
     # While CAP_SETPCAP is still effective: the change of uid takes it away.
     yield DropBoundingSet(capabilities.bounding if capabilities else ())
     user = process.user
-    may_set_groups = may_set_groups if identity is None else identity.may_set_groups
     yield BecomeUser(user.uid, user.gid, user.additional_gids, may_set_groups)
     # As the payload's user, who must be allowed in there.
     yield EnterDirectory(process.cwd)
@@ -302,7 +320,7 @@ def _process(
     if seccomp is not None and process.no_new_privileges:
         # As late as can be: what came before need not be in the profile.
         yield LoadSeccomp(seccomp.bpf, seccomp.flags)
-    yield Execute(process.args, process.env)
+    yield Execute(process.args, process.env, path)
 
 
 def _nobody(spec: WorldSpec) -> Iterator[Step]:

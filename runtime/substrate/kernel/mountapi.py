@@ -16,8 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_CAPABILITY_VERSION_3 = 0x20080522
-
 
 def clone_mount(path: str, *, recursive: bool) -> int:
     """Return a descriptor of a detached copy of the mount at `path`, from that directory down."""
@@ -60,43 +58,6 @@ def new_mount(
         raise
     finally:
         os.close(context)
-
-
-class FilesystemIdentity:
-    """Within `with`: this thread acts on files as another uid and gid, with its capabilities.
-
-    An overlay keeps the credentials of who mounts it. Over id-mapped layers these must be ids
-    the layers know; mounted as uid 0 of the host it would silently be read-only.
-    """
-
-    def __init__(self, uid: int, gid: int) -> None:
-        self._ids = uid, gid
-
-    def __enter__(self) -> None:
-        uid, gid = self._ids
-        syscall("setfsgid", gid)
-        syscall("setfsuid", uid)
-        # Leaving fsuid 0 takes the file capabilities out of the effective set; capabilities(7).
-        _restore_effective_capabilities()
-
-    def __exit__(self, *_details: object) -> None:
-        syscall("setfsuid", os.geteuid())
-        syscall("setfsgid", os.getegid())
-
-
-def _restore_effective_capabilities() -> None:
-    import ctypes
-
-    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    sets = ctypes.create_string_buffer(24)
-    syscall("capget", header, sets)
-    words = struct.unpack("=6I", sets.raw)
-    permitted = words[1], words[4]
-    syscall(
-        "capset",
-        header,
-        struct.pack("=6I", permitted[0], permitted[0], words[2], permitted[1], permitted[1], words[5]),
-    )
 
 
 def _context_log(context: int) -> str:

@@ -96,7 +96,7 @@ def _spawn_python(plan: Plan, inputs: dict[str, int], fds: set[int]) -> int:
     # Loaded before the fork: the child makes no import, only system calls.
     import signal
 
-    from substrate.kernel import interpret
+    from substrate.kernel import credentials, interpret
 
     program = world_init_fd()
     encoded = plan.encode(inputs)
@@ -112,6 +112,7 @@ def _spawn_python(plan: Plan, inputs: dict[str, int], fds: set[int]) -> int:
         rest = sealed_memfd("plan", image.encoded_from(plan.handover))
         for fd in fds | {rest}:
             os.set_inheritable(fd, True)
+        credentials.keep_capabilities_over_execve()
         os.execve(program, ["world-init", str(rest)], {})
     finally:
         os._exit(127)

@@ -37,6 +37,7 @@ SCHEDULER_FLAGS = {
 }  # fmt: skip
 _IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _CAPABILITY_VERSION_3 = 0x20080522
+GATE_DESCRIPTION = "wait for the start of the world"
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -51,8 +52,19 @@ class HandOver:
     def lower(self, out: Lowering) -> None:
         """Append the system calls."""
         out.plan.hand_over()
-        # Again: an execve in between has made the process dumpable.
-        out.plan.call("prctl", Pr.SET_DUMPABLE, 0, 0, 0, 0)
+
+
+@record
+class TakeInput:
+    """Standard input from the plan's input "stdin" (the state that a hook reads)."""
+
+    def describe(self) -> str:
+        """Say what the step does."""
+        return "take the standard input"
+
+    def lower(self, out: Lowering) -> None:
+        """Append the system calls."""
+        out.plan.call("dup3", out.plan.input("stdin"), 0, 0)
 
 
 @record
@@ -295,7 +307,7 @@ class WaitAtGate:
 
     def describe(self) -> str:
         """Say what the step does."""
-        return "wait for the start of the world"
+        return GATE_DESCRIPTION
 
     def lower(self, out: Lowering) -> None:
         """Append the system calls."""

@@ -1,0 +1,87 @@
+"""From the command line to what the rooms below take: contexts and requests."""
+
+from __future__ import annotations
+
+import os
+
+from substrate import resources
+from substrate.errors import SubstrateError, UnsupportedError
+from substrate.world.context import Context, find_directories
+from substrate.world.overrides import Overrides
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from substrate.cli.parse import Arguments
+
+
+def context_of(arguments: Arguments) -> Context:
+    """Return the context the global options name."""
+    manager = arguments.text("cgroup_manager")
+    if manager == "systemd" or arguments.flag("systemd_cgroup"):
+        message = "cgroups made by systemd are not available yet"
+        raise UnsupportedError(message, "use --cgroup-manager disabled")
+    root, data, cache = find_directories(arguments.text("root"), os.environ)
+    return Context(
+        root=root,
+        data=data,
+        cache=cache,
+        no_cgroups=manager == "disabled",
+        allow_degraded=arguments.many("allow_degraded"),
+    )
+
+
+def bundle_directory(arguments: Arguments) -> str:
+    """Return the bundle's directory: the one given, or a shipped bundle of that name."""
+    given = arguments.text("bundle") or ""
+    if "/" not in given and given not in ("", ".", ".."):
+        here = os.path.join(given, arguments.text("config") or "config.json")
+        shipped = None if os.path.exists(here) else resources.bundle_path(given)
+        if shipped is not None:
+            return shipped
+    return os.path.abspath(given) if given else ""
+
+
+def overrides_of(arguments: Arguments) -> Overrides:
+    """Return what the options of `run` and `exec` say about the process."""
+    return Overrides(
+        args=arguments.command,
+        cwd=arguments.text("cwd"),
+        env=arguments.many("env"),
+        user=arguments.user("user"),
+        groups=tuple(int(group) for group in arguments.many("additional_gids")),
+        capabilities=arguments.many("cap"),
+        terminal=True if arguments.flag("tty") else None,
+        no_new_privileges=arguments.flag("no_new_privs"),
+    )
+
+
+def matching_ids(arguments: Arguments, context: Context) -> list[str]:
+    """Return the ids an operand names: itself, or with --regex every one it matches."""
+    from substrate.world.store import list_ids
+
+    pattern = arguments.operands[0]
+    if not arguments.flag("regex"):
+        return [pattern]
+    import re
+
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        message = f"{pattern!r} is not a regular expression: {error}"
+        raise SubstrateError(message) from None
+    return [world_id for world_id in list_ids(context) if expression.search(world_id)]
+
+
+def for_each(ids: list[str], act: Callable[[str], None]) -> int:
+    """Do something for every id, going on after a failure; raises the last one."""
+    last: SubstrateError | None = None
+    for world_id in ids:
+        try:
+            act(world_id)
+        except SubstrateError as error:
+            last = error
+    if last is not None:
+        raise last
+    return 0

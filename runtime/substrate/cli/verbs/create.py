@@ -1,0 +1,67 @@
+"""`create ID`."""
+
+from __future__ import annotations
+
+import os
+
+from substrate.cli.calls import bundle_directory, context_of, overrides_of
+from substrate.cli.report import warn
+from substrate.errors import SubstrateError
+from substrate.isolation.launch import end
+from substrate.world.console import connect_console, send_console
+from substrate.world.create import BUNDLE_FILE, CreateRequest, create
+from substrate.world.delete import remove
+from substrate.world.pidfile import write_pid_file
+from substrate.world.store import World
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from substrate.cli.parse import Arguments
+    from substrate.world.create import Created
+
+
+def request_of(arguments: Arguments, *, listening: bool) -> CreateRequest:
+    """Return what `create` and `run` are asked for."""
+    config = arguments.text("config")
+    return CreateRequest(
+        world_id=arguments.operands[0],
+        bundle=bundle_directory(arguments),
+        config_file=BUNDLE_FILE if config is None else os.path.abspath(config),
+        project=arguments.text("project"),
+        overrides=overrides_of(arguments),
+        listening=listening,
+        no_pivot=arguments.flag("no_pivot"),
+        new_keyring=not arguments.flag("no_new_keyring"),
+        preserve_fds=arguments.number("preserve_fds") or 0,
+        executor=arguments.text("executor") or "native",
+    )
+
+
+def run(arguments: Arguments) -> int:
+    """Carry out the verb."""
+    request = request_of(arguments, listening=True)
+    context = context_of(arguments)
+    socket_path = arguments.text("console_socket")
+    console = None if socket_path is None else connect_console(socket_path)
+    with World.claim(context, request.world_id) as world:
+        created = create(context, request, world)
+        try:
+            for name, reason in created.state.degraded:
+                warn(f"{name}: {reason}")
+            if created.master_fd >= 0:
+                if console is None:
+                    message = "the world has a terminal, and nobody to take it"
+                    raise SubstrateError(message, "use --console-socket, or `run`")
+                send_console(console, created.master_fd)
+            _write_pid_file(arguments, created)
+        except BaseException:
+            end(created.talk)
+            remove(world, created.state, warn)
+            raise
+    return 0
+
+
+def _write_pid_file(arguments: Arguments, created: Created) -> None:
+    path = arguments.text("pid_file")
+    if path is not None:
+        write_pid_file(path, created.state.pid)

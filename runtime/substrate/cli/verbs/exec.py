@@ -1,0 +1,31 @@
+"""`exec ID COMMAND…`."""
+
+from __future__ import annotations
+
+from substrate.cli.calls import context_of, overrides_of
+from substrate.errors import UnsupportedError
+from substrate.world.exec import ExecRequest, execute
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from substrate.cli.parse import Arguments
+
+
+def run(arguments: Arguments) -> int:
+    """Carry out the verb."""
+    for key, option in (("cgroup", "--cgroup"), ("apparmor", "--apparmor"),
+                        ("process_label", "--process-label")):  # fmt: skip
+        if arguments.text(key):
+            message = f"{option} is not available yet"
+            raise UnsupportedError(message, "leave it out")
+    request = ExecRequest(
+        world_id=arguments.operands[0],
+        process_file=arguments.text("process"),
+        overrides=overrides_of(arguments),
+        preserve_fds=arguments.number("preserve_fds") or 0,
+        detach=arguments.flag("detach"),
+        pid_file=arguments.text("pid_file"),
+        console_socket=arguments.text("console_socket"),
+        executor=arguments.text("executor") or "native",
+    )
+    return execute(context_of(arguments), request)

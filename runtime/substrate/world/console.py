@@ -1,0 +1,125 @@
+"""The terminal of a world: sent to an engine, or relayed to the caller's own terminal."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import termios
+import tty
+
+import _socket
+
+from substrate.errors import SubstrateError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_CHUNK = 4096
+
+
+def connect_console(path: str) -> _socket.socket:
+    """Connect to an engine's console socket, before anything is made."""
+    console = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        console.connect(path)
+    except OSError as error:
+        console.close()
+        message = f"cannot connect to the console socket {path}: {error.strerror}"
+        raise SubstrateError(message) from None
+    return console
+
+
+def send_console(console: _socket.socket, master_fd: int) -> None:
+    """Send the pty master to an engine, with the name runc sends, and close both."""
+    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, master_fd.to_bytes(4, "little"))
+    console.sendmsg([b"/dev/ptmx"], [rights])
+    console.close()
+    os.close(master_fd)
+
+
+class Relay:
+    """Copies between the caller's terminal and a world's, until the world lets go of its own.
+
+    The caller's terminal is raw meanwhile, so that Ctrl-C is a byte for the world's to judge.
+    """
+
+    def __init__(self, master_fd: int) -> None:
+        self._master = master_fd
+        self._former: list[Any] | None = None
+
+    def __enter__(self) -> Relay:
+        if os.isatty(0):
+            self._former = termios.tcgetattr(0)
+            tty.setraw(0)
+            self.copy_size()
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        if self._former is not None:
+            termios.tcsetattr(0, termios.TCSADRAIN, self._former)
+        os.close(self._master)
+
+    def copy_size(self) -> None:
+        """Give the world's terminal the size of the caller's."""
+        if os.isatty(0):
+            size = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))
+            fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
+
+    def run(self, pidfd: int) -> None:
+        """Copy until the process ends and its last output is read.
+
+        Other processes of the world may keep the terminal open; that does not keep us.
+        """
+        sources = [self._master, 0, pidfd]
+        while self._master in sources:
+            ready = _wait_readable(sources)
+            if 0 in ready and not self._copy_input():
+                sources.remove(0)
+            if self._master in ready and not self._copy_output():
+                return
+            if pidfd in ready and self._master not in ready:
+                return
+
+    def _copy_input(self) -> bool:
+        try:
+            data = os.read(0, _CHUNK)
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.EAGAIN):
+                raise
+            data = b""
+        # The end of a piped input is Ctrl-D to whoever reads a terminal.
+        write_all(self._master, data or b"\x04")
+        return bool(data)
+
+    def _copy_output(self) -> bool:
+        try:
+            data = os.read(self._master, _CHUNK)
+        except OSError as error:
+            # EIO: every descriptor of the other side is closed.
+            if error.errno == errno.EIO:
+                return False
+            if error.errno == errno.EAGAIN:
+                return True
+            raise
+        write_all(1, data)
+        return bool(data)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write everything, however small the pieces the descriptor takes."""
+    while data:
+        try:
+            data = data[os.write(fd, data) :]
+        except BlockingIOError:
+            select.select([], [fd], [])
+
+
+def _wait_readable(fds: list[int]) -> list[int]:
+    """Return the descriptors that can be read or have been hung up, waiting for the first."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return [fd for fd, _ in poll.poll()]

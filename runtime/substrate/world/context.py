@@ -1,0 +1,83 @@
+"""Where a runtime keeps things: state, data, caches. Nothing is read from the current directory."""
+
+from __future__ import annotations
+
+import os
+
+from substrate.errors import RefusedError, UsageError
+from substrate.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@record
+class Context:
+    """The directories of one runtime and what its caller allows.
+
+    `root` holds one directory per world and is small and volatile; `data` holds layers; `cache`
+    can be removed at any time. `no_cgroups`: the caller said that no cgroups are to be made.
+    """
+
+    root: str
+    data: str
+    cache: str
+    no_cgroups: bool = False
+    allow_degraded: tuple[str, ...] = ()
+
+
+def find_directories(root: str | None, environment: Mapping[str, str]) -> tuple[str, str, str]:
+    """Return the state, data and cache directories.
+
+    `root` is `--root`; its data lies beside it. Else `SUBSTRATE_HOME` puts all three under one
+    directory; else root uses the system's directories and an ordinary user the XDG ones.
+    """
+    home = environment.get("SUBSTRATE_HOME")
+    if root is not None:
+        root = os.path.abspath(root)
+        cache = os.path.join(home, "cache") if home else _default_directories(environment)[2]
+        return root, root + "-data", os.path.abspath(cache)
+    if home:
+        home = os.path.abspath(home)
+        return tuple(os.path.join(home, name) for name in ("state", "data", "cache"))  # type: ignore[return-value]
+    return _default_directories(environment)
+
+
+def prepare_directory(path: str) -> None:
+    """Make a directory for us alone, and refuse one that somebody else could change.
+
+    Raises `RefusedError`.
+    """
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    status = os.stat(path, follow_symlinks=False)
+    if status.st_uid != os.geteuid():
+        message = f"{path} belongs to uid {status.st_uid}, not to uid {os.geteuid()}"
+        raise RefusedError(message, "name another directory with --root")
+    if status.st_mode & 0o022:
+        message = f"{path} can be changed by other users"
+        raise RefusedError(message, f"chmod go-w {path}")
+
+
+def _default_directories(environment: Mapping[str, str]) -> tuple[str, str, str]:
+    if os.geteuid() == 0:
+        return "/run/substrate", "/var/lib/substrate", "/var/cache/substrate"
+    home = environment.get("HOME") or _home_directory()
+    runtime = environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    state = os.path.join(runtime, "substrate")
+    if not os.access(runtime, os.W_OK):
+        # No session manager made one: kept apart by the owner check of `prepare_directory`.
+        state = f"/tmp/substrate-{os.geteuid()}"  # noqa: S108 -- as XDG_RUNTIME_DIR's fallback
+    data = environment.get("XDG_DATA_HOME") or os.path.join(home, ".local/share")
+    cache = environment.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    return state, os.path.join(data, "substrate"), os.path.join(cache, "substrate")
+
+
+def _home_directory() -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        message = f"uid {os.geteuid()} has no home directory"
+        raise UsageError(message, "set HOME, or SUBSTRATE_HOME") from None

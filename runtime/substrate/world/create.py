@@ -1,0 +1,228 @@
+"""create: a world up to its gate, with its state on disk before anything outlives the runtime."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from substrate import jsontext
+from substrate.bundle.read import read_bundle
+from substrate.errors import SubstrateError, UsageError
+from substrate.filesystem.layers import check_separate, make_layer
+from substrate.filesystem.removal import remove_layers
+from substrate.isolation.launch import launch, steps_after_gate
+from substrate.isolation.resolve import Demand, resolve
+from substrate.isolation.spec import Filter
+from substrate.kernel import procfs
+from substrate.kernel.identity import is_privileged
+from substrate.record import record, replace
+from substrate.world import state as states
+from substrate.world.context import prepare_directory
+from substrate.world.hooks import run_container_hooks, run_host_hooks
+from substrate.world.overrides import NO_OVERRIDES, override
+from substrate.world.store import CONFIG_FILE, GATE_FILE, STEPS_FILE, World
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from substrate.bundle.model import Config, Process
+    from substrate.isolation.launch import Conversation
+    from substrate.isolation.spec import WorldSpec
+    from substrate.world.context import Context
+    from substrate.world.overrides import Overrides
+
+BUNDLE_FILE = "config.json"
+
+
+@record
+class CreateRequest:
+    """What `create` and `run` are asked for; `listening`: another process will start it."""
+
+    world_id: str
+    bundle: str
+    config_file: str = BUNDLE_FILE
+    project: str | None = None
+    overrides: Overrides = NO_OVERRIDES
+    listening: bool = True
+    no_pivot: bool = False
+    new_keyring: bool = True
+    preserve_fds: int = 0
+    executor: str = "native"
+
+
+@record
+class Created:
+    """A world at its gate. The caller owns the conversation and the pty master (-1: none)."""
+
+    state: states.State
+    config: Config
+    process: Process | None
+    talk: Conversation
+    master_fd: int
+
+
+def read_request(request: CreateRequest) -> tuple[dict[str, Any], Config, Process | None]:
+    """Read the bundle of a request, with the caller's overrides applied to its process."""
+    if not request.bundle:
+        message = "the bundle's directory is empty"
+        raise UsageError(message, "use --bundle DIR")
+    data, config = read_bundle(request.bundle, request.config_file)
+    return data, config, override(config.process, request.overrides)
+
+
+def make_spec(
+    context: Context, request: CreateRequest, config: Config, process: Process | None, data: str
+) -> WorldSpec:
+    """Return the resolved world of a request; nothing is made yet but a cached filter."""
+    demand = Demand(
+        world_id=request.world_id,
+        bundle=os.path.abspath(request.bundle),
+        layer=os.path.join(data, "layer"),
+        project=None if request.project is None else os.path.abspath(request.project),
+        user_given=request.overrides.user is not None,
+        cwd_given=request.overrides.cwd is not None,
+        listening=request.listening,
+        no_pivot=request.no_pivot,
+        new_keyring=request.new_keyring,
+        preserve_fds=request.preserve_fds,
+        no_cgroups=context.no_cgroups,
+        allow_degraded=context.allow_degraded,
+    )
+    seccomp = find_filter(context, config)
+    return resolve(config, process, demand, seccomp, privileged=is_privileged())
+
+
+def find_filter(context: Context, config: Config) -> Filter | None:
+    """Return the compiled system call filter of a bundle, from the cache when it is there."""
+    from substrate.seccomp.cache import cached_filter
+    from substrate.seccomp.profiles import load_profile
+
+    extension = config.substrate
+    profile = config.linux.seccomp
+    log_only = extension is not None and extension.seccomp.mode == "log"
+    if profile is None and extension is not None and extension.seccomp.profile is not None:
+        profile = load_profile(extension.seccomp.profile)
+    if profile is None:
+        return None
+    prepare_directory(context.cache)
+    compiled = cached_filter(profile, log_only, os.path.join(context.cache, "seccomp"))
+    return Filter(compiled.bpf, compiled.flags)
+
+
+def create(context: Context, request: CreateRequest, world: World) -> Created:
+    """Make the world whose directory was claimed. On failure everything is taken back.
+
+    Raises what `read_bundle`, `resolve` and `launch` raise, and `SubstrateError` for a hook.
+    """
+    try:
+        data, config, process = read_request(request)
+        spec = make_spec(context, request, config, process, world.data)
+        # As it is now: `exec`, and hooks after `create`, must not see a bundle changed since.
+        world.write_file(CONFIG_FILE, jsontext.dumps(data))
+        state = _first_state(request, spec)
+        world.write(state)
+        state = _make_layer(context, world, spec, state)
+        return _launch(world, spec, request, state)
+    except BaseException:
+        forget(world)
+        raise
+
+
+def forget(world: World) -> None:
+    """Remove the files of a world; the process is already gone."""
+    if os.path.lexists(world.data):
+        remove_layers(world.data)
+    world.remove()
+
+
+def _first_state(request: CreateRequest, spec: WorldSpec) -> states.State:
+    return states.State(
+        world_id=request.world_id,
+        status=states.CREATING,
+        bundle=spec.bundle,
+        rootfs=spec.root_path or "/",
+        created=states.timestamp(),
+        owner=os.geteuid(),
+        annotations=spec.config.annotations,
+        namespaces=spec.new_namespaces + tuple(name for name, _ in spec.joined_namespaces),
+        may_set_groups=spec.identity is None or spec.identity.may_set_groups,
+        degraded=tuple((loss.name, loss.reason) for loss in spec.degraded),
+    )
+
+
+def _make_layer(
+    context: Context, world: World, spec: WorldSpec, state: states.State
+) -> states.State:
+    project = spec.project
+    if project is None:
+        return state
+    # Whatever the mode: state and layers must not be among what the world can name.
+    check_separate(project.path, context.root, context.data, context.cache)
+    if project.layer is None:
+        return state
+    userxattr = not spec.rootful
+    # First on record, then made: `delete` finds it whenever we are killed.
+    layer = states.Layer(project.path, project.at, project.layer, userxattr)
+    state = replace(state, layer=layer, data=world.data)
+    world.write(state)
+    prepare_directory(context.data)
+    prepare_directory(world.data)
+    os.mkdir(project.layer, 0o700)
+    make_layer(project.layer, project.path, project.at, userxattr)
+    return state
+
+
+def _launch(
+    world: World, spec: WorldSpec, request: CreateRequest, state: states.State
+) -> Created:
+    gate_fd = _listen(world) if request.listening else -1
+    opened: list[int] = [gate_fd] if gate_fd >= 0 else []
+    current = state
+
+    def record_pid(pid: int) -> None:
+        nonlocal current
+        current = replace(current, pid=pid, start_time=procfs.start_time(pid) or 0)
+        world.write(current)
+
+    def run_creation_hooks() -> None:
+        hooks = spec.config.hooks
+        run_host_hooks("prestart", hooks.prestart, current)
+        run_host_hooks("createRuntime", hooks.create_runtime, current)
+        run_container_hooks(hooks.create_container, current, request.executor)
+
+    try:
+        inputs = {"gate": gate_fd}
+        for name, path in spec.joined_namespaces:
+            inputs[f"namespace:{name}"] = _open_namespace(name, path)
+            opened.append(inputs[f"namespace:{name}"])
+        talk, master = launch(spec, inputs, request.executor, record_pid, run_creation_hooks)
+    finally:
+        for fd in opened:
+            os.close(fd)
+    if request.listening:
+        world.write_file(STEPS_FILE, jsontext.dumps(steps_after_gate(talk.plan)))
+    current = replace(current, status=states.CREATED)
+    world.write(current)
+    return Created(current, spec.config, spec.process, talk, master)
+
+
+def _listen(world: World) -> int:
+    """Return a listening socket at the world's gate, where `start` will connect."""
+    import _socket
+
+    gate = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    # By descriptor: a socket's address holds 107 bytes, and a state root may be deeper.
+    gate.bind(f"/proc/self/fd/{world.fileno()}/{GATE_FILE}")
+    gate.listen(1)
+    return gate.detach()
+
+
+def _open_namespace(name: str, path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        message = f"cannot open the {name} namespace {path}: {error.strerror}"
+        if error.errno == errno.ENOENT:
+            message += f" (config.json: $.linux.namespaces, type {name})"
+        raise SubstrateError(message) from None

@@ -1,0 +1,121 @@
+"""delete: everything of a world, in an order in which every interruption can be finished."""
+
+from __future__ import annotations
+
+import os
+import select
+
+from substrate.errors import SubstrateError, WorldNotFoundError, WorldStateError
+from substrate.filesystem.removal import remove_layers
+from substrate.kernel import procfs
+from substrate.world import state as states
+from substrate.world.hooks import run_host_hooks
+from substrate.world.kill import kill, world_processes
+from substrate.world.start import stored_config
+from substrate.world.store import World
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from substrate.world.context import Context
+    from substrate.world.state import State
+
+_SIGKILL = 9
+_DEATH_TIMEOUT_S = 10.0
+
+
+def delete(
+    context: Context, world_id: str, warn: Callable[[str], None], *, force: bool = False
+) -> None:
+    """Remove a world that is not running; with `force` one that is, or that never was.
+
+    Raises `WorldNotFoundError` without force, `WorldStateError` when it runs.
+    """
+    try:
+        world = World.open(context, world_id)
+    except WorldNotFoundError:
+        # The state may be gone and layers be left, when an earlier `delete` was killed.
+        _remove_data(context, world_id)
+        if force:
+            return
+        raise
+    with world:
+        try:
+            world.lock()
+            state = world.read()
+        except WorldNotFoundError:
+            # Claimed and never written: the runtime that made it was killed at once.
+            _remove_data(context, world_id)
+            world.remove()
+            return
+        except SubstrateError:
+            if not force:
+                raise
+            _remove_data(context, world_id)
+            world.remove()
+            return
+        if state.current_status == states.RUNNING and not force:
+            message = f"cannot delete container {world_id} that is not stopped: running"
+            raise WorldStateError(message, f"substrate-runtime delete --force {world_id}")
+        remove(world, state, warn)
+
+
+def remove(world: World, state: State, warn: Callable[[str], None]) -> None:
+    """End a world and remove what is left of it; the caller holds the lock."""
+    _end_processes(world, state)
+    _remove_data(world.context, world.world_id)
+    try:
+        hooks = stored_config(world).hooks.poststop
+        run_host_hooks("poststop", hooks, _stopped(state))
+    except SubstrateError as error:
+        # OCI runtime-spec, lifecycle 13: log a warning and go on.
+        warn(error.message)
+    world.remove()
+
+
+def _end_processes(world: World, state: State) -> None:
+    pidfd = procfs.open_pidfd(state.pid, state.start_time) if state.pid else None
+    if pidfd is None:
+        return
+    try:
+        if "pid" in state.namespaces:
+            # The end of pid 1 is the end of all.
+            kill(world.context, world.world_id, _SIGKILL)
+        for pid in world_processes(state):
+            _kill_quietly(pid)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll(_DEATH_TIMEOUT_S * 1000):
+            message = f"process {state.pid} does not die although it was killed"
+            raise SubstrateError(message, f"see /proc/{state.pid}/stack for where it waits")
+    finally:
+        os.close(pidfd)
+    _reap(state.pid)
+
+
+def _kill_quietly(pid: int) -> None:
+    try:
+        os.kill(pid, _SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _reap(pid: int) -> None:
+    """Reap the process when it is this one's child, as after `run --keep` in a library."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
+
+
+def _remove_data(context: Context, world_id: str) -> None:
+    path = os.path.join(context.data, world_id)
+    if os.path.lexists(path):
+        remove_layers(path)
+
+
+def _stopped(state: State) -> State:
+    from substrate.record import replace
+
+    return replace(state, status=states.STOPPED)

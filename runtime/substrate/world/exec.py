@@ -1,0 +1,121 @@
+"""exec: a further process in a running world, under the same restrictions as its first."""
+
+from __future__ import annotations
+
+import os
+
+from substrate.bundle.checks import check_process
+from substrate.bundle.model import parse_process
+from substrate.bundle.read import read_json
+from substrate.errors import BundleError, UsageError, WorldStateError
+from substrate.isolation.launch import Conversation, compile_plan, end
+from substrate.isolation.sequence import exec_sequence
+from substrate.kernel import messages, procfs
+from substrate.kernel.identity import set_dumpable
+from substrate.record import record
+from substrate.world import state as states
+from substrate.world.console import connect_console, send_console
+from substrate.world.create import find_filter
+from substrate.world.overrides import NO_OVERRIDES, override
+from substrate.world.pidfile import write_pid_file
+from substrate.world.start import stored_config
+from substrate.world.store import World
+from substrate.world.foreground import attend
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from substrate.bundle.model import Config, Process
+    from substrate.isolation.spec import Filter
+    from substrate.world.context import Context
+    from substrate.world.overrides import Overrides
+    from substrate.world.state import State
+
+
+@record
+class ExecRequest:
+    """What `exec` is asked for; the process is that of the file, or the bundle's with changes."""
+
+    world_id: str
+    process_file: str | None = None
+    overrides: Overrides = NO_OVERRIDES
+    preserve_fds: int = 0
+    detach: bool = False
+    pid_file: str | None = None
+    console_socket: str | None = None
+    executor: str = "native"
+
+
+def execute(context: Context, request: ExecRequest) -> int:
+    """Run a process in a world and return its exit status; detached, return 0 once it runs.
+
+    Raises `WorldStateError` unless the world is created or running.
+    """
+    with World.open(context, request.world_id) as world:
+        state = world.read()
+        config = stored_config(world)
+    process = _process(config, state, request)
+    pidfd = None
+    if state.current_status in (states.CREATED, states.RUNNING):
+        pidfd = procfs.open_pidfd(state.pid, state.start_time)
+    if pidfd is None:
+        message = f"container not running: {request.world_id} is {state.current_status}"
+        raise WorldStateError(message, f"substrate-runtime state {request.world_id}")
+    console = None if request.console_socket is None else connect_console(request.console_socket)
+    try:
+        talk, master = _launch(state, process, find_filter(context, config), pidfd, request)
+    finally:
+        os.close(pidfd)
+    if console is not None and master >= 0:
+        send_console(console, master)
+        master = -1
+    if request.pid_file is not None:
+        write_pid_file(request.pid_file, talk.pid)
+    if request.detach:
+        return 0
+    return attend(talk.pid, master)
+
+
+def _process(config: Config, state: State, request: ExecRequest) -> Process:
+    if request.process_file is not None:
+        data = read_json(request.process_file)
+        name = os.path.basename(request.process_file)
+        process = parse_process(data, "$", name)
+        problems = check_process(data, "$")
+        if problems:
+            raise BundleError([f"{name}: {problem}" for problem in problems])
+    elif not request.overrides.args:
+        message = "there is nothing to execute"
+        raise UsageError(message, "name a command after the id, or use --process FILE")
+    else:
+        process = config.process
+    process = override(process, request.overrides)
+    if process is None:
+        message = "there is nothing to execute"
+        raise UsageError(message, "name a command after the id, or use --process FILE")
+    return process
+
+
+def _launch(
+    state: State, process: Process, seccomp: Filter | None, pidfd: int, request: ExecRequest
+) -> tuple[Conversation, int]:
+    # The Python executor joins as a fork of this very process, which must be as untraceable.
+    set_dumpable(False)
+    steps = exec_sequence(
+        process, state.namespaces, state.may_set_groups, seccomp, request.preserve_fds
+    )
+    plan = compile_plan(steps)
+    talk = Conversation(plan, {"world": pidfd}, request.executor, request.preserve_fds)
+    master = -1
+    try:
+        if "pid" in state.namespaces or "time" in state.namespaces:
+            talk.follow_fork()
+        if process.terminal:
+            master = talk.expect_descriptor(messages.CONSOLE)
+        talk.wait_for_exec()
+    except BaseException:
+        if master >= 0:
+            os.close(master)
+        end(talk)
+        raise
+    talk.close()
+    return talk, master

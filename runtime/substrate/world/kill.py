@@ -1,0 +1,82 @@
+"""kill: a signal to a world's first process, or to every process of it."""
+
+from __future__ import annotations
+
+import _signal
+
+from substrate.errors import UsageError, WorldStateError
+from substrate.kernel import procfs
+from substrate.world import state as states
+from substrate.world.store import World
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from substrate.world.context import Context
+    from substrate.world.state import State
+
+_LAST_SIGNAL = 64
+
+
+def signal_number(text: str) -> int:
+    """Return the number of `TERM`, `SIGTERM`, `15`, `RTMIN+3`; raises `UsageError`."""
+    if text.isascii() and text.isdigit() and 0 <= int(text) <= _LAST_SIGNAL:
+        return int(text)
+    name = text.upper()
+    name = name if name.startswith("SIG") else "SIG" + name
+    base, plus, offset = name.partition("+")
+    number = getattr(_signal, base, None)
+    if isinstance(number, int) and base.startswith("SIG") and not base.startswith("SIG_"):
+        if not plus:
+            return int(number)
+        if base == "SIGRTMIN" and offset.isdigit() and number + int(offset) <= _LAST_SIGNAL:
+            return int(number) + int(offset)
+    message = f"unknown signal {text!r}"
+    raise UsageError(message, "kill -l lists them")
+
+
+def kill(context: Context, world_id: str, signal: int, *, everybody: bool = False) -> None:
+    """Send a signal. Raises `WorldStateError` when the world has no process any more."""
+    with World.open(context, world_id) as world:
+        state = world.read()
+    if everybody:
+        # Nobody left is what was wanted, as under runc.
+        for pid in world_processes(state):
+            _send(pid, procfs.start_time(pid), signal)
+        return
+    if state.current_status not in (states.CREATED, states.RUNNING) or not _send(
+        state.pid, state.start_time, signal
+    ):
+        message = f"container not running: {world_id} is {state.current_status}"
+        raise WorldStateError(message, f"substrate-runtime state {world_id}")
+
+
+def world_processes(state: State) -> list[int]:
+    """Return the pids of the processes in a world, as the runtime sees them.
+
+    Found by its pid namespace; a world that shares its pid namespace, by its mount namespace.
+    """
+    if not state.is_alive:
+        return []
+    for kind, name in (("pid", "pid"), ("mount", "mnt")):
+        inode = procfs.namespace_inode(state.pid, name)
+        if kind in state.namespaces and inode is not None:
+            if inode == procfs.namespace_inode("self", name):
+                continue
+            return procfs.processes_in(name, inode)
+    return [state.pid]
+
+
+def _send(pid: int, started: int | None, signal: int) -> bool:
+    """Signal the very process that started then; False when it is gone."""
+    import os
+
+    pidfd = procfs.open_pidfd(pid, started) if started else None
+    if pidfd is None:
+        return False
+    try:
+        _signal.pidfd_send_signal(pidfd, signal)
+    except ProcessLookupError:
+        return False
+    finally:
+        os.close(pidfd)
+    return True

@@ -1,0 +1,79 @@
+"""run: create, start, wait, delete, in one call."""
+
+from __future__ import annotations
+
+import os
+
+from substrate.errors import SubstrateError
+from substrate.isolation.launch import end
+from substrate.world.console import connect_console, send_console
+from substrate.world.create import create
+from substrate.world.delete import remove
+from substrate.world.foreground import attend
+from substrate.world.pidfile import write_pid_file
+from substrate.world.start import after_start, before_start
+from substrate.world.store import World
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from substrate.world.context import Context
+    from substrate.world.create import CreateRequest
+
+
+def run(
+    context: Context,
+    request: CreateRequest,
+    warn: Callable[[str], None],
+    *,
+    detach: bool = False,
+    keep: bool = False,
+    pid_file: str | None = None,
+    console_socket: str | None = None,
+) -> int:
+    """Run a world to its end and return its exit status; detached, return 0 once it runs.
+
+    `keep` leaves the stopped world, with its changes, for `diff` and `delete`.
+    """
+    console = None if console_socket is None else connect_console(console_socket)
+    with World.claim(context, request.world_id) as world:
+        created = create(context, request, world)
+        for name, reason in created.state.degraded:
+            warn(f"{name}: {reason}")
+        try:
+            master = created.master_fd
+            if console is not None and master >= 0:
+                send_console(console, master)
+                master = -1
+            if pid_file is not None:
+                write_pid_file(pid_file, created.state.pid)
+            before_start(
+                context, world, created.state, created.config, created.process, request.executor
+            )
+            created.talk.go()
+            created.talk.wait_for_exec()
+            state = after_start(world, created.state, created.config, warn)
+        except BaseException:
+            end(created.talk)
+            remove(world, created.state, warn)
+            raise
+        created.talk.close()
+        if detach:
+            _refuse_unowned_terminal(master)
+            return 0
+        # Not under the lock: `kill`, `exec` and `state` come in meanwhile.
+        world.unlock()
+        status = attend(created.state.pid, master)
+        if not keep:
+            world.lock()
+            remove(world, state, warn)
+        return status
+
+
+def _refuse_unowned_terminal(master: int) -> None:
+    if master >= 0:
+        os.close(master)
+        message = "a detached world's terminal needs somebody to own it"
+        raise SubstrateError(message, "use --console-socket")

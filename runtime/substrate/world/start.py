@@ -1,0 +1,113 @@
+"""start: let the process of a created world execute its program."""
+
+from __future__ import annotations
+
+import _socket
+
+from substrate import jsontext
+from substrate.bundle.model import parse_config
+from substrate.errors import SubstrateError, WorldStateError
+from substrate.isolation.launch import ANSWER_TIMEOUT_S, failure
+from substrate.kernel import messages
+from substrate.record import replace
+from substrate.world import state as states
+from substrate.world.create import find_filter
+from substrate.world.hooks import run_host_hooks, run_start_hooks
+from substrate.world.store import CONFIG_FILE, GATE_FILE, STEPS_FILE, World
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from substrate.bundle.model import Config, Process
+    from substrate.world.context import Context
+
+
+def start(context: Context, world_id: str, warn: Callable[[str], None]) -> None:
+    """Run the startContainer hooks, open the gate, run the poststart hooks.
+
+    Raises `WorldStateError` unless the world is created.
+    """
+    with World.open(context, world_id) as world:
+        world.lock()
+        state = world.read()
+        if state.current_status != states.CREATED:
+            message = f"cannot start a container that is {state.current_status}"
+            if state.current_status == states.STOPPED:
+                message = f"container not running: {world_id} has stopped"
+            raise WorldStateError(message, f"substrate-runtime state {world_id}")
+        config = stored_config(world)
+        before_start(context, world, state, config, config.process, "native")
+        _open_gate(world)
+        after_start(world, state, config, warn)
+
+
+def stored_config(world: World) -> Config:
+    """Return the configuration the world was made with."""
+    raw = world.read_file(CONFIG_FILE)
+    if raw is None:
+        message = f"{world.path}/{CONFIG_FILE} is gone"
+        raise SubstrateError(message, f"substrate-runtime delete --force {world.world_id}")
+    return parse_config(jsontext.loads(raw))
+
+
+def before_start(
+    context: Context, world: World, state: states.State, config: Config,
+    process: Process | None, executor: str,
+) -> None:  # fmt: skip
+    """Run the startContainer hooks; when one fails the world is ended."""
+    if config.hooks.start_container and process is not None:
+        try:
+            run_start_hooks(
+                config.hooks.start_container, state, process, find_filter(context, config),
+                executor,
+            )  # fmt: skip
+        except SubstrateError:
+            _kill(state)
+            raise
+
+
+def after_start(world: World, state: states.State, config: Config, warn: Callable[[str], None]) -> states.State:
+    """Record that the world runs, and run the poststart hooks, whose failure is a warning."""
+    state = replace(state, status=states.RUNNING)
+    world.write(state)
+    world.remove_file(GATE_FILE)
+    try:
+        run_host_hooks("poststart", config.hooks.poststart, state)
+    except SubstrateError as error:
+        # OCI runtime-spec, lifecycle 10: log a warning and go on.
+        warn(error.message)
+    return state
+
+
+def _open_gate(world: World) -> None:
+    gate = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    gate.settimeout(ANSWER_TIMEOUT_S)
+    try:
+        gate.connect(f"/proc/self/fd/{world.fileno()}/{GATE_FILE}")
+        gate.send(messages.pack(messages.GO))
+        raw = gate.recv(messages.SIZE)
+    except (ConnectionRefusedError, ConnectionResetError, FileNotFoundError):
+        message = f"container not running: {world.world_id} ended at its gate"
+        raise WorldStateError(message) from None
+    finally:
+        gate.close()
+    if raw:
+        raise _explain(world, messages.unpack(raw)[1])
+
+
+def _explain(world: World, value: int) -> SubstrateError:
+    index, number = messages.error_parts(value)
+    steps = jsontext.loads(world.read_file(STEPS_FILE) or b"{}")
+    step, call = steps.get(str(index), (f"run step {index}", ""))
+    return failure(step, call, number)
+
+
+def _kill(state: states.State) -> None:
+    import _signal
+
+    from substrate.kernel import procfs
+
+    pidfd = procfs.open_pidfd(state.pid, state.start_time)
+    if pidfd is not None:
+        _signal.pidfd_send_signal(pidfd, 9)

@@ -1,0 +1,145 @@
+"""The state of a world: the OCI's words, what Substrate adds, and its JSON."""
+
+from __future__ import annotations
+
+from substrate.errors import SubstrateError
+from substrate.kernel import procfs
+from substrate.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+OCI_VERSION = "1.2.0"
+
+CREATING, CREATED, RUNNING, STOPPED = "creating", "created", "running", "stopped"
+
+
+@record
+class Layer:
+    """Where the changes to the project are: `directory` holds `upper` and `work`."""
+
+    project: str
+    at: str
+    directory: str
+    userxattr: bool
+
+
+@record
+class State:
+    """What is known of a world; `pid` is 0 before there is a process.
+
+    `start_time` (clock ticks since boot) tells the process from a later one of the same pid.
+    `namespaces` are the types the world does not share with the runtime. `created` is RFC 3339.
+    """
+
+    world_id: str
+    status: str
+    bundle: str
+    rootfs: str
+    created: str
+    owner: int
+    pid: int = 0
+    start_time: int = 0
+    annotations: tuple[tuple[str, str], ...] = ()
+    namespaces: tuple[str, ...] = ()
+    may_set_groups: bool = True
+    layer: Layer | None = None
+    data: str = ""
+    degraded: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the world's first process runs, and is the one that was started."""
+        return bool(self.pid) and procfs.is_alive(self.pid, self.start_time)
+
+    @property
+    def current_status(self) -> str:
+        """The status now: what was written, unless the process has ended since."""
+        if self.status in (CREATED, RUNNING) and not self.is_alive:
+            return STOPPED
+        return self.status
+
+    def to_oci(self) -> dict[str, Any]:
+        """Return the state as `substrate-runtime state` and hooks show it."""
+        status = self.current_status
+        return {
+            "ociVersion": OCI_VERSION,
+            "id": self.world_id,
+            "status": status,
+            "pid": self.pid if status in (CREATING, CREATED, RUNNING) else 0,
+            "bundle": self.bundle,
+            "annotations": dict(self.annotations),
+            "rootfs": self.rootfs,
+            "created": self.created,
+            "owner": _user_name(self.owner),
+            "substrate": self._own_part(),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the state as it is stored."""
+        stored = self.to_oci()
+        stored |= {"status": self.status, "pid": self.pid, "owner": str(self.owner)}
+        return stored
+
+    def _own_part(self) -> dict[str, Any]:
+        layer = self.layer
+        return {
+            "startTime": self.start_time,
+            "namespaces": list(self.namespaces),
+            "maySetGroups": self.may_set_groups,
+            "data": self.data,
+            "project": None if layer is None else {
+                "path": layer.project, "at": layer.at, "layer": layer.directory,
+                "userxattr": layer.userxattr,
+            },
+            "degraded": [{"name": name, "reason": reason} for name, reason in self.degraded],
+        }  # fmt: skip
+
+
+def from_json(data: Any, where: str) -> State:
+    """Return the state of its stored form; raises `SubstrateError` when it is damaged."""
+    try:
+        own = data["substrate"]
+        project = own["project"]
+        return State(
+            world_id=data["id"],
+            status=data["status"],
+            bundle=data["bundle"],
+            rootfs=data["rootfs"],
+            created=data["created"],
+            owner=int(data["owner"]),
+            pid=data["pid"],
+            start_time=own["startTime"],
+            annotations=tuple(data["annotations"].items()),
+            namespaces=tuple(own["namespaces"]),
+            may_set_groups=own["maySetGroups"],
+            layer=None if project is None else Layer(
+                project["path"], project["at"], project["layer"], project["userxattr"]
+            ),
+            data=own["data"],
+            degraded=tuple((entry["name"], entry["reason"]) for entry in own["degraded"]),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        message = f"{where} is damaged: {error!r}"
+        raise SubstrateError(message, "delete the world with --force") from None
+
+
+def timestamp() -> str:
+    """Return the time now as RFC 3339 in UTC, with nanoseconds."""
+    import time
+
+    now = time.time_ns()
+    seconds, rest = divmod(now, 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{rest:09d}Z"
+
+
+def _user_name(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
