@@ -181,8 +181,11 @@ class _UserNamespace:
             finally:
                 os._exit(0)
         os.close(tell)
-        os.read(told, 1)
+        made = os.read(told, 1)
         os.close(told)
+        if not made:
+            message = "cannot make the user namespace to map to"
+            raise OSError(message)
         self._fd = os.open(f"/proc/{self._pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         return self._fd
 

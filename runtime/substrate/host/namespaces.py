@@ -9,6 +9,10 @@ from substrate.host.children import become_unprivileged, enter_namespaces, try_i
 from substrate.kernel.constants import Clone, Pr
 from substrate.kernel.linux import syscall
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 _OTHERS = Clone.NEWNS | Clone.NEWPID | Clone.NEWNET | Clone.NEWIPC | Clone.NEWUTS | Clone.NEWCGROUP
 
 
@@ -69,22 +73,28 @@ def newuidmap() -> str:
 
 def _map_with(program: str, first: int, count: int) -> None:
     target = os.getpid()
-    ready_read, ready_write = os.pipe()
+    told_fd, tell_fd = os.pipe()
     tool = os.fork()
     if tool == 0:
-        os.read(ready_read, 1)
-        argv = [program, str(target), "0", str(first), str(count)]
-        try:
-            os.dup2(os.open("/dev/null", os.O_WRONLY), 2)
-            os.execve(program, argv, {})
-        finally:
-            os._exit(127)
+        os.close(tell_fd)
+        _run_when_told(told_fd, [program, str(target), "0", str(first), str(count)])
+    os.close(told_fd)
     syscall("unshare", Clone.NEWUSER)
-    os.write(ready_write, b"x")
+    os.write(tell_fd, b"x")
     _, status = os.waitpid(tool, 0)
     if status:
         message = f"newuidmap ended with status {os.waitstatus_to_exitcode(status)}"
         raise OSError(message)
+
+
+def _run_when_told(told_fd: int, argv: list[str]) -> NoReturn:
+    try:
+        # Nothing to read: whoever should have told us has failed and is gone.
+        if os.read(told_fd, 1):
+            os.dup2(os.open("/dev/null", os.O_WRONLY), 2)
+            os.execve(argv[0], argv, {})
+    finally:
+        os._exit(127)
 
 
 def _subordinate_range(path: str = "/etc/subuid") -> tuple[int, int, int, int] | None:
