@@ -62,6 +62,13 @@ def enter_private_mounts() -> None:
     enter_namespaces(Clone.NEWNS if os.geteuid() == 0 else Clone.NEWNS | Clone.NEWUSER)
 
 
+def kernel_words(error: Exception) -> str:
+    """Return an error as `what: what the kernel said`, without Python's number in front."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
 def _report(attempt: Callable[[], None], writing_fd: int) -> None:
     code = 1
     try:
@@ -69,7 +76,7 @@ def _report(attempt: Callable[[], None], writing_fd: int) -> None:
         code = 0
     except Exception as error:  # whatever went wrong is the result
         with suppress(OSError):
-            os.write(writing_fd, str(error).encode("utf-8", "replace") or b"failed")
+            os.write(writing_fd, kernel_words(error).encode("utf-8", "replace") or b"failed")
     finally:
         os._exit(code)
 

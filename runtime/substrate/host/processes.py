@@ -9,7 +9,7 @@ import signal
 import struct
 from contextlib import ExitStack
 
-from substrate.host.children import enter_namespaces, try_in_child
+from substrate.host.children import enter_namespaces, kernel_words, try_in_child
 from substrate.kernel.constants import Clone, O, Pr, Resolve, Seccomp
 from substrate.kernel.linux import raw_syscall, syscall
 
@@ -37,7 +37,7 @@ def openat2() -> str:
         try:
             inside = syscall("openat2", directory, b"self/stat", how, len(how))
         except OSError as error:
-            return str(error)
+            return kernel_words(error)
         opened.callback(os.close, inside)
         try:
             outside = syscall("openat2", directory, b"../etc", how, len(how))
@@ -66,11 +66,11 @@ def pidfd() -> str:
     try:
         descriptor = os.pidfd_open(os.getpid())
     except OSError as error:
-        return str(error)
+        return kernel_words(error)
     try:
         signal.pidfd_send_signal(descriptor, 0)
     except OSError as error:
-        return str(error)
+        return kernel_words(error)
     finally:
         os.close(descriptor)
     return ""
