@@ -36,12 +36,12 @@ def is_gone(error: OSError) -> bool:
 class Folder:
     """One directory of a tree, opened when its descriptor is asked for."""
 
-    __slots__ = ("_identity", "_name", "_parent", "path", "tree")
+    __slots__ = ("_identity", "_name", "parent", "path", "tree")
 
     def __init__(self, tree: Tree, parent: Folder | None, name: str) -> None:
         self.tree = tree
-        self.path = f"{parent.path}/{name}" if parent is not None and parent.path else name
-        self._parent = parent
+        self.path: str = name if parent is None else parent.path_of(name)
+        self.parent = parent
         self._name = name
         self._identity: tuple[int, int] | None = None
 
@@ -103,12 +103,12 @@ class Folder:
         node: Folder | None = self
         while node is not None and node not in tree.kept:
             missing.append(node)
-            node = node._parent
+            node = node.parent
         fd = tree.root_fd if node is None else tree.kept[node]
         passing = -1
         try:
             for left in range(len(missing) - 1, -1, -1):
-                fd = missing[left]._open_in(fd)
+                fd = missing[left].open_in(fd)
                 if passing >= 0:
                     os.close(passing)
                     passing = -1
@@ -121,7 +121,8 @@ class Folder:
                 os.close(passing)
         return fd
 
-    def _open_in(self, parent_fd: int) -> int:
+    def open_in(self, parent_fd: int) -> int:
+        """Open the folder in its parent's descriptor; it must be the one that it was before."""
         try:
             # The root folder has no name; "." in the root's own descriptor is itself.
             fd = os.open(self._name or ".", OPEN_DIRECTORY, dir_fd=parent_fd)
@@ -129,17 +130,20 @@ class Folder:
             error.filename = self.path
             raise
         try:
-            status = os.fstat(fd)
-            identity = (status.st_dev, status.st_ino)
-            if self._identity is None:
-                self.tree.check_same_mount(self.path, fd, status.st_dev)
-                self._identity = identity
-            elif self._identity != identity:
-                raise FileNotFoundError(errno.ENOENT, "exchanged while it was read", self.path)
+            self._recognise(fd)
         except BaseException:
             os.close(fd)
             raise
         return fd
+
+    def _recognise(self, fd: int) -> None:
+        status = os.fstat(fd)
+        identity = (status.st_dev, status.st_ino)
+        if self._identity is None:
+            self.tree.check_same_mount(self.path, fd, status.st_dev)
+            self._identity = identity
+        elif self._identity != identity:
+            raise FileNotFoundError(errno.ENOENT, "exchanged while it was read", self.path)
 
 
 class Tree:

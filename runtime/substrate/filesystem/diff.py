@@ -9,42 +9,46 @@ from __future__ import annotations
 from substrate.errors import SubstrateError
 from substrate.filesystem.descriptors import Tree, is_gone
 from substrate.filesystem.entries import DELETE, RENAME, TOUCHED, Entry, FsDiff, make_diff
+from substrate.filesystem.index import hidden_copies, index_path
 from substrate.filesystem.items import Item, is_whiteout_device
 from substrate.filesystem.marks import visible_attributes
 from substrate.filesystem.merged import Merged
 from substrate.filesystem.pairs import Pairs
 from substrate.filesystem.risky import CAPABILITIES, risky_reasons
-from substrate.filesystem.walk import LINKED, LINKS_UNKNOWN, Found, Walk
+from substrate.filesystem.walk import LINKED, Found, Walk
 
 TRUSTED = "trusted.overlay."
 USER = "user.overlay."
 
 
-def diff_layer(upper: str, lower: str, xattr_prefix: str) -> FsDiff:
+def diff_layer(upper: str, lower: str, xattr_prefix: str, work: str = "") -> FsDiff:
     """Return every difference between `lower` and the overlay of `upper` over it.
 
     `xattr_prefix` is `trusted.overlay.` or, for a layer mounted with `userxattr`,
-    `user.overlay.`. The layer may be in use: what vanishes while it is read is left out, and
-    nothing a payload can put there is followed or waited for. Raises `SubstrateError` when a
-    directory may not be read, `UnsupportedError` when a mount covers part of the lower tree.
+    `user.overlay.`; `work` the overlay's work directory, by default `work` beside `upper`. The
+    layer may be in use: what vanishes while it is read is left out, and nothing a payload can
+    put there is followed or waited for. Raises `SubstrateError` when a directory may not be
+    read, `UnsupportedError` when a mount covers part of the lower tree.
     """
     try:
         with Tree(upper) as upper_tree, Tree(lower) as lower_tree:
-            return _diff(Merged(upper_tree, lower_tree, xattr_prefix))
+            merged = Merged(upper_tree, lower_tree, xattr_prefix)
+            index = index_path(upper, work)
+            if not index:
+                return _diff(merged, {})
+            with Tree(index) as index_tree:
+                return _diff(merged, hidden_copies(index_tree, merged))
     except PermissionError as error:
         message = f"reading the layer: {error.filename or upper}: permission denied"
         hint = "read it as the user the world maps to root, or as root"
         raise SubstrateError(message, hint) from error
 
 
-def _diff(merged: Merged) -> FsDiff:
-    walk = Walk(merged)
+def _diff(merged: Merged, copies: dict[int, Item]) -> FsDiff:
+    walk = Walk(merged, copies)
     walk.run()
-    if walk.indexed:
-        # With `index=on` a file with several names is copied once, and the names nobody opened
-        # are not in the upper directory, yet show the copy. Only a walk over everything finds
-        # them.
-        walk = Walk(merged, walk.indexed)
+    while moved := walk.disputed:
+        walk = Walk(merged, copies, moved)
         walk.run()
     deleted = _deleted(walk)
     new = {found.path: found.after for found in walk.found if found.change == "write"}
@@ -87,7 +91,6 @@ def _deleted(walk: Walk) -> dict[str, Item]:
 
 def _entries(walk: Walk, pairs: Pairs) -> list[Entry]:
     several = _names_per_inode(walk.found)
-    unknown = {(item.folder.path, item.name) for item in walk.indexed_unknown}
     entries: list[Entry] = []
     for found in walk.found:
         if found.change == "write" and found.path not in pairs.new:
@@ -103,8 +106,6 @@ def _entries(walk: Walk, pairs: Pairs) -> list[Entry]:
                 entry.origin = origin
         if status.st_nlink > 1 and several.get(status.st_ino, 0) > 1:
             entry.notes += (LINKED,)
-        if (found.after.folder.path, found.after.name) in unknown:
-            entry.notes += (LINKS_UNKNOWN,)
         entries.append(entry)
     for path, item in pairs.deleted.items():
         entries.append(Entry(DELETE, path, item.kind, item.status))

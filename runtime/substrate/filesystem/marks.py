@@ -70,7 +70,12 @@ class Marks:
 
 def origin_inode(folder: Folder, name: str, prefix: str) -> int:
     """Return the inode number of the lower file an entry was copied from, 0 when unknown."""
-    return inode_of_handle(_get(folder.proc_path(name), prefix + "origin") or b"")
+    return inode_of_handle(attribute(folder, name, prefix + "origin") or b"")
+
+
+def attribute(folder: Folder, name: str, key: str) -> bytes | None:
+    """Return one extended attribute of an entry, None when it has none of that name."""
+    return _get(folder.proc_path(name), key)
 
 
 def inode_of_handle(value: bytes) -> int:

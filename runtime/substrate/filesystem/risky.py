@@ -21,35 +21,31 @@ CAPABILITIES = "file-capabilities"
 LINK_OUTSIDE = "symlink-leaves-project"
 DEVICE = "device-node"
 
+_SHELL_FILES = (
+    *(".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".bash_aliases"),
+    *(".profile", ".login", ".logout", ".kshrc", ".mkshrc", ".cshrc", ".tcshrc", ".inputrc"),
+    *(".zshrc", ".zshenv", ".zprofile", ".zlogin", ".zlogout", "config.fish"),
+    *(".xprofile", ".xinitrc", ".xsession", ".xsessionrc", ".pam_environment"),
+)
+_CI_FILES = (
+    *(".gitlab-ci.yml", ".travis.yml", ".cirrus.yml", ".drone.yml", ".woodpecker.yml"),
+    *(".appveyor.yml", "appveyor.yml", "jenkinsfile", "azure-pipelines.yml"),
+    *("bitbucket-pipelines.yml", "cloudbuild.yaml", "buildspec.yml"),
+)
+_TOOL_FILES = (
+    *(".envrc", ".direnvrc", ".mise.toml", ".vimrc", ".exrc", ".nvimrc", ".nvim.lua"),
+    *(".dir-locals.el", ".gdbinit", ".lldbinit", ".npmrc", ".yarnrc.yml", ".mcp.json"),
+    "sitecustomize.py",
+)
 # The last name of a path.
 _NAMES = {
     ".gitmodules": GIT_CONFIG,
     ".gitconfig": GIT_CONFIG,
     ".gitattributes": GIT_CONFIG,
     ".pre-commit-config.yaml": GIT_HOOK,
-    **dict.fromkeys(
-        (
-            ".bashrc .bash_profile .bash_login .bash_logout .bash_aliases .profile .login .logout "
-            ".zshrc .zshenv .zprofile .zlogin .zlogout .kshrc .mkshrc .cshrc .tcshrc .inputrc "
-            ".xprofile .xinitrc .xsession .xsessionrc .pam_environment config.fish"
-        ).split(),
-        SHELL_START,
-    ),
-    **dict.fromkeys(
-        (
-            ".gitlab-ci.yml .travis.yml .cirrus.yml .drone.yml .woodpecker.yml .appveyor.yml "
-            "appveyor.yml jenkinsfile azure-pipelines.yml bitbucket-pipelines.yml "
-            "cloudbuild.yaml buildspec.yml"
-        ).split(),
-        CI,
-    ),
-    **dict.fromkeys(
-        (
-            ".envrc .direnvrc .mise.toml .vimrc .exrc .nvimrc .nvim.lua .dir-locals.el .gdbinit "
-            ".lldbinit .npmrc .yarnrc.yml .mcp.json sitecustomize.py"
-        ).split(),
-        EDITOR,
-    ),
+    **dict.fromkeys(_SHELL_FILES, SHELL_START),
+    **dict.fromkeys(_CI_FILES, CI),
+    **dict.fromkeys(_TOOL_FILES, EDITOR),
 }
 # A directory, as the names that lead to it, wherever it is in the project: all in it counts.
 _FOLDERS = (
@@ -92,7 +88,7 @@ def risky_reasons(path: str, kind: str, mode: int, target: str = "") -> tuple[st
         reasons += _in_git(names, kind)
     if not _FOLDER_STARTS.isdisjoint(names):
         reasons += [reason for folder, reason in _FOLDERS if _leads_through(names, folder)]
-    if kind != "dir" and kind != "symlink":
+    if kind not in {"dir", "symlink"}:
         if mode & stat.S_ISUID:
             reasons.append(SETUID)
         if mode & stat.S_ISGID and mode & stat.S_IXGRP:

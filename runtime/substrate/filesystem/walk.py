@@ -19,7 +19,6 @@ import stat
 from substrate.filesystem.compare import Unreadable, same_content, same_metadata
 from substrate.filesystem.descriptors import is_gone
 from substrate.filesystem.items import Item, is_whiteout_device
-from substrate.filesystem.marks import origin_inode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,8 +37,6 @@ NOT_COMPARED = "not-compared"
 LINK_SPLIT = "link-split"
 # Several changed paths are names of this one file:
 LINKED = "hard-linked"
-# The file has other names that changed with it, and they could not be found:
-LINKS_UNKNOWN = "other-names-unknown"
 
 
 class Found:
@@ -89,20 +86,22 @@ class Step:
 class Walk:
     """The differences of one upper directory, filled in by `run`."""
 
-    def __init__(self, merged: Merged, copies: Mapping[int, Item] | None = None) -> None:
-        """Prepare a walk; `copies` is what an earlier walk found in `indexed`.
+    def __init__(
+        self, merged: Merged, copies: Mapping[int, Item], moved: frozenset[str] = frozenset()
+    ) -> None:
+        """Prepare a walk; `copies` are the hidden copies of `index.py`.
 
-        With it, directories that have nothing in the upper are looked at too: there are names
-        of changed files in them that the upper directory does not have (see `diff.py`).
+        If there are any, directories that have nothing in the upper are looked at too: a name
+        of a changed file may be in them. `moved` is what an earlier walk left in `disputed`.
         """
         self.merged = merged
         self.found: list[Found] = []
         self.gone: list[tuple[Folder, str]] = []
         self.renames: dict[str, str] = {}
         self.items_of_renames: dict[str, Item] = {}
-        self.indexed: dict[int, Item] = {}
-        self.indexed_unknown: list[Item] = []
         self._copies = copies
+        self._moved = moved
+        self._compared_elsewhere: set[str] = set()
         self._steps: list[Step] = []
 
     def run(self) -> None:
@@ -124,6 +123,15 @@ class Walk:
                 if not is_gone(error):
                     raise
 
+    @property
+    def disputed(self) -> frozenset[str]:
+        """What was moved out of a moved directory, and something new has its name there.
+
+        The new one was compared with it before the move was seen: walk again, knowing it.
+        """
+        found = self._compared_elsewhere.intersection(self.renames)
+        return self._moved.union(found) if found else frozenset()
+
     def _visit(self, step: Step) -> None:
         base = step.base
         same = step.below is base
@@ -137,24 +145,30 @@ class Walk:
             covered.add(name)
             assert step.upper is not None  # noqa: S101 -- the listing is its own
             if self.merged.is_whiteout(step.upper, name, status, step.marks):
-                if same and base is not None and self._before(base, base_names, name):
+                if same and base is not None and (base_names is None or name in base_names):
                     self.gone.append((base, name))
                 continue
             shown.add(name)
-            before = None if base is None else self._before(base, base_names, name)
+            before = self._before(step, base_names, name)
             if stat.S_ISDIR(status.st_mode):
                 self._upper_folder(step, name, status, before)
             else:
                 self._upper_file(step, name, status, before)
-        if not same or self._copies is not None:
+        if not same or self._copies:
             self._visit_below(step, covered, shown, base_names)
         if not same and base is not None and base_names is not None:
-            gone = base_names - shown
-            self.gone += [(base, name) for name in gone if self._before(base, None, name)]
+            self.gone += [(base, name) for name in base_names - shown]
 
-    def _before(self, base: Folder, names: set[str] | None, name: str) -> Item | None:
-        if names is not None and name not in names:
+    def _before(self, step: Step, names: set[str] | None, name: str) -> Item | None:
+        """Return what was there before; nothing when that has been moved somewhere else."""
+        base = step.base
+        if base is None or (names is not None and name not in names):
             return None
+        if step.path != base.path:
+            old_path = base.path_of(name)
+            if old_path in self.renames or old_path in self._moved:
+                return None
+            self._compared_elsewhere.add(old_path)
         status = self.merged.lower_status(base, name)
         return None if status is None else Item(base, name, status)
 
@@ -172,15 +186,24 @@ class Walk:
             if below is base:
                 before: Item | None = Item(below, name, status)
             else:
-                before = None if base is None else self._before(base, base_names, name)
+                before = self._before(step, base_names, name)
             path = step.path_of(name)
             after = Item(below, name, status)
             if stat.S_ISDIR(status.st_mode):
                 self._folder(Step(path, None, None, below.child(name), None), after, before)
                 continue
-            if self._copies and status.st_nlink > 1 and status.st_ino in self._copies:
-                after = self._copies[status.st_ino]
-            self._compare(path, after, before, seen=after.folder is not below)
+            copied = status.st_nlink > 1 and status.st_ino in self._copies
+            if copied:
+                after = self._copy_of(after)
+            times = before is None or before.status.st_mtime_ns != status.st_mtime_ns
+            self._compare(path, after, before, touched=copied or times)
+
+    def _copy_of(self, original: Item) -> Item:
+        copy = self._copies[original.status.st_ino]
+        after = Item(copy.folder, copy.name, copy.status, copy.marks)
+        if copy.marks is not None and copy.marks.metacopy:
+            after.data = original
+        return after
 
     def _upper_folder(
         self, step: Step, name: str, status: os.stat_result, before: Item | None
@@ -216,7 +239,7 @@ class Walk:
             self._changed_metadata(step.path, after, before)
             base = before.folder.child(before.name)
             step.base = below if below is not None and below.path == base.path else base
-        if step.upper is not None or step.below is not step.base or self._copies is not None:
+        if step.upper is not None or step.below is not step.base or self._copies:
             self._steps.append(step)
 
     def _upper_file(
@@ -235,30 +258,18 @@ class Walk:
             if marks.metacopy:
                 after.data = None if origin is None else Item(*origin)
                 after.data_missing = after.data is None or after.data.kind != "file"
-            if marks.indexed:
-                self._note_indexed(after, before)
         if before is not None:
-            self._compare(path, after, before, seen=True)
+            self._compare(path, after, before, touched=True)
             return
         if origin is not None and stat.S_IFMT(origin[2].st_mode) == stat.S_IFMT(status.st_mode):
             moved = self._claim(origin[0].path_of(origin[1]), path, after)
             if moved is not None:
-                self._compare(path, after, moved, seen=False)
+                self._compare(path, after, moved, touched=False)
                 return
         self.found.append(Found("write", path, after))
 
-    def _note_indexed(self, after: Item, before: Item | None) -> None:
-        """Remember a copied file whose other names the upper directory may not have."""
-        inode = origin_inode(after.folder, after.name, self.merged.prefix)
-        if not inode and before is not None and before.status.st_nlink > 1:
-            inode = before.status.st_ino
-        if inode:
-            self.indexed[inode] = after
-        else:
-            self.indexed_unknown.append(after)
-
-    def _compare(self, path: str, after: Item, before: Item | None, *, seen: bool) -> None:
-        """Note how a file differs; `seen`: note it too when only its times may."""
+    def _compare(self, path: str, after: Item, before: Item | None, *, touched: bool) -> None:
+        """Note how a file differs; `touched`: note it too when at most its times do."""
         if before is None:
             self.found.append(Found("write", path, after))
             return
@@ -277,12 +288,12 @@ class Walk:
             change, notes = "mod", (NOT_COMPARED,)
         if not change and not same_metadata(after, before, self.merged.prefix):
             change = "meta"
-        if not change and (seen or after.status.st_mtime_ns != before.status.st_mtime_ns):
-            change = "touched"
         if not change:
+            if touched:
+                self.found.append(Found("touched", path, after, before))
             return
         indexed = after.marks is not None and after.marks.indexed
-        if before.status.st_nlink > 1 and not indexed and change != "touched":
+        if before.status.st_nlink > 1 and not indexed:
             notes += (LINK_SPLIT,)
         self.found.append(Found(change, path, after, before, notes))
 
@@ -307,4 +318,4 @@ class Walk:
 
     def compare_moved(self, path: str, after: Item, before: Item) -> None:
         """Note how a file that was found to be moved differs from what it was."""
-        self._compare(path, after, before, seen=False)
+        self._compare(path, after, before, touched=False)

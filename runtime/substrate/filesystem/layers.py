@@ -1,0 +1,152 @@
+"""The two directories of a layer: what a world writes (`upper`) and the overlay's own (`work`).
+
+The mount itself is a step of the isolation sequence; removing a layer is in `removal.py`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from substrate.errors import RefusedError, SubstrateError
+from substrate.record import record
+
+
+@record
+class Layer:
+    """One layer over a project.
+
+    `lower` is the real project, never written; `at` where the world sees it; `userxattr` says
+    that the overlay is mounted in a user namespace and keeps its records in `user.overlay.*`.
+    """
+
+    upper: str
+    work: str
+    lower: str
+    at: str
+    userxattr: bool = False
+
+    @property
+    def xattr_prefix(self) -> str:
+        """The prefix of the overlay's extended attributes in the upper directory."""
+        return "user.overlay." if self.userxattr else "trusted.overlay."
+
+
+def make_layer(directory: str, project: str, at: str, userxattr: bool) -> Layer:
+    """Create `directory`/upper and `directory`/work for a layer over `project`.
+
+    The upper directory becomes the root of what the world sees, so it gets the project's mode,
+    owner and extended attributes. Raises `SubstrateError` when the owner cannot be set.
+    """
+    upper, work = os.path.join(directory, "upper"), os.path.join(directory, "work")
+    project_fd = os.open(project, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for path in (upper, work):
+            os.mkdir(path, 0o700)
+        upper_fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            _copy_root(project_fd, upper_fd, project)
+        finally:
+            os.close(upper_fd)
+    finally:
+        os.close(project_fd)
+    return Layer(upper, work, project, at, userxattr)
+
+
+def overlay_options(layer: Layer) -> tuple[tuple[str, str | None], ...]:
+    """Return the overlay's parameters for fsconfig, layers first; None is a flag.
+
+    Rootless the kernel takes neither redirects nor metacopy (`userxattr` excludes them).
+    """
+    layers = (("lowerdir", layer.lower), ("upperdir", layer.upper), ("workdir", layer.work))
+    if layer.userxattr:
+        return (*layers, ("userxattr", None))
+    return (*layers, ("redirect_dir", "on"), ("metacopy", "on"), ("index", "on"))
+
+
+def check_separate(project: str, *roots: str) -> None:
+    """Refuse a project and our own directories that contain each other.
+
+    Were a layer inside the project, the world could name its own upper directory; were the
+    project inside a root, a world could write other worlds' state. Directories are compared by
+    device and inode on the way up, so neither links nor bind mounts of a parent hide anything.
+    """
+    for root in roots:
+        if _is_inside(root, project):
+            message = f"using {project} as the project: {root} is inside it"
+            raise RefusedError(message, "set SUBSTRATE_HOME to a directory outside the project")
+        if _is_inside(project, root):
+            message = f"using {project} as the project: it is inside {root}"
+            raise RefusedError(message, "choose a project outside Substrate's own directories")
+
+
+def nested_mounts(project: str) -> tuple[str, ...]:
+    """Return the mount points inside a directory, which is not one of them itself.
+
+    An overlay shows what is below them, so a project with mounts in it needs a layer for each.
+    """
+    inside = os.path.realpath(project).rstrip("/") + "/"
+    found: list[str] = []
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+        for line in stream:
+            point = _unescape(line.split(" ", 5)[4])
+            if point.startswith(inside):
+                found.append(point)
+    return tuple(sorted(set(found)))
+
+
+def _copy_root(source_fd: int, target_fd: int, project: str) -> None:
+    status = os.fstat(source_fd)
+    made = os.fstat(target_fd)
+    if (status.st_uid, status.st_gid) != (made.st_uid, made.st_gid):
+        try:
+            os.fchown(target_fd, status.st_uid, status.st_gid)
+        except PermissionError as error:
+            message = f"making a layer over {project}: it belongs to another user"
+            hint = "run as its owner or as root"
+            raise SubstrateError(message, hint) from error
+    for key in os.listxattr(source_fd):
+        # The project may have been an overlay's upper directory once: those records would be
+        # taken for this one's.
+        if key.startswith(("trusted.overlay.", "user.overlay.")):
+            continue
+        try:
+            os.setxattr(target_fd, key, os.getxattr(source_fd, key))
+        except OSError as error:
+            # EPERM: attributes of the security modules, which an ordinary user cannot set.
+            if error.errno not in {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENODATA}:
+                raise
+    # Last: chown clears set-id bits, and an access list sets the group's bits.
+    os.fchmod(target_fd, stat.S_IMODE(status.st_mode))
+
+
+def _is_inside(path: str, container: str) -> bool:
+    """Whether `path`, or the nearest of its parents that exists, is in `container` or is it."""
+    wanted = _identity(container)
+    if wanted is None:
+        # What is not there yet has no inode: only the name is left to compare.
+        whole, outer = os.path.realpath(path) + "/", os.path.realpath(container).rstrip("/") + "/"
+        return whole.startswith(outer)
+    current = os.path.realpath(path)
+    while True:
+        if _identity(current) == wanted:
+            return True
+        parent = os.path.dirname(current)
+        if parent == current:
+            return False
+        current = parent
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return (status.st_dev, status.st_ino)
+
+
+def _unescape(text: str) -> str:
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        text = text.replace(code, character)
+    return text
