@@ -30,7 +30,7 @@ class _ScannerContext:
         raise ValueError(message)
 
 
-_scan = make_scanner(_ScannerContext)
+_scan = make_scanner(_ScannerContext)  # type: ignore[arg-type]  # typeshed wants a decoder
 _SPACE = " \t\n\r"
 
 

@@ -43,7 +43,9 @@ def record(cls: type[T]) -> type[T]:
         "__hash__": _hash,
     }
     body.setdefault("__repr__", _represent)
-    return type(cls)(cls.__name__, cls.__bases__, body)
+    metaclass: Any = type(cls)
+    made: type[T] = metaclass(cls.__name__, cls.__bases__, body)
+    return made
 
 
 def replace(instance: T, **changes: Any) -> T:
@@ -63,7 +65,7 @@ def _initialiser(
     known = frozenset(fields)
     store = object.__setattr__
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 -- it becomes one
         if len(args) > count:
             message = f"{name} takes {count} fields, not {len(args)}"
             raise TypeError(message)
@@ -97,8 +99,9 @@ def _refuse_change(self: object, name: str, _value: object = None) -> None:
 
 def _equal(self: Any, other: object) -> bool:
     if type(other) is not type(self):
-        return NotImplemented
-    return all(value == getattr(other, name) for name, value in _items(self))
+        return NotImplemented  # type: ignore[no-any-return]
+    same: bool = all(value == getattr(other, name) for name, value in _items(self))
+    return same
 
 
 def _hash(self: Any) -> int:

@@ -5,9 +5,8 @@ The payload is never uid 0 of the host unless the bundle says so by name.
 
 from __future__ import annotations
 
-import os
-
 import _blake2
+import os
 
 from substrate.bundle.model import IdMapping, User
 from substrate.errors import BundleError, UnsupportedError
@@ -50,6 +49,12 @@ def choose_identity(
     if config.substrate is None:
         problem = "$.linux.uidMappings: expected the ids of the new user namespace, got nothing"
         raise BundleError([f"config.json: {problem}"])
+    return _automatic(world_id, project, privileged, allow)
+
+
+def _automatic(
+    world_id: str, project: str | None, privileged: bool, allow: tuple[str, ...]
+) -> tuple[Identity, User]:
     if not privileged:
         return _single(os.geteuid(), os.getegid())
     owner = _owner(project)
@@ -111,10 +116,7 @@ def _single(uid: int, gid: int, *, privileged: bool = False) -> tuple[Identity, 
 
 
 def _owner(project: str | None) -> tuple[int, int] | None:
-    if project is not None:
-        status = os.stat(project)
-        if status.st_uid:
-            return status.st_uid, status.st_gid
-    # Under sudo, a project of root's is most likely the caller's doing: the caller is who the
-    # payload should be, but only root could then write the project, so root's range it is.
-    return None
+    if project is None:
+        return None
+    status = os.stat(project)
+    return status.st_uid, status.st_gid

@@ -6,10 +6,9 @@ and makes no mount that anybody could see.
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
-
-import _socket
 
 from substrate.errors import (
     CannotExecuteError,
@@ -19,12 +18,13 @@ from substrate.errors import (
     UnsupportedError,
 )
 from substrate.isolation.lowering import Lowering, lower_all
-from substrate.isolation.prepare import prepare_mounts
+from substrate.isolation.prepare import PreparedMounts
 from substrate.isolation.sequence import create_sequence, has_creation_hooks
 from substrate.isolation.steps.process import GATE_DESCRIPTION
 from substrate.kernel import messages, procfs
 from substrate.kernel.spawn import spawn
 from substrate.kernel.syscalls import NAMES
+from substrate.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -198,14 +198,26 @@ def _hint(step: str, call: str, number: int) -> str:
     return ""
 
 
+@record
+class Launched:
+    """A world at its gate: `master_fd` is the pty master or -1; both are the caller's.
+
+    `unmapped` are the sources that show as nobody's, see `PreparedMounts`.
+    """
+
+    talk: Conversation
+    master_fd: int
+    unmapped: tuple[str, ...]
+
+
 def launch(
     spec: WorldSpec,
     inputs: dict[str, int],
     executor: str,
     on_pid: Callable[[int], None],
     on_mounted: Callable[[], None],
-) -> tuple[Conversation, int]:
-    """Make the world up to its gate; return the conversation and the pty master (or -1).
+) -> Launched:
+    """Make the world up to its gate.
 
     `on_pid` is called with the world's first pid before anything that outlives the runtime is
     made; `on_mounted` where the creation hooks belong. On failure the process is killed and
@@ -214,10 +226,11 @@ def launch(
     plan = compile_plan(create_sequence(spec))
     talk = Conversation(plan, inputs, executor, spec.preserve_fds)
     master = -1
+    unmapped: list[str] = []
     try:
         if "user" in spec.new_namespaces:
             talk.expect(messages.USER)
-            _give_identity(spec, talk)
+            unmapped = _give_identity(spec, talk)
         if spec.forks:
             talk.follow_fork()
         on_pid(talk.pid)
@@ -235,7 +248,7 @@ def launch(
             os.close(master)
         end(talk)
         raise
-    return talk, master
+    return Launched(talk, master, tuple(unmapped))
 
 
 def end(talk: Conversation) -> None:
@@ -250,26 +263,28 @@ def end(talk: Conversation) -> None:
             continue
 
 
-def _give_identity(spec: WorldSpec, talk: Conversation) -> None:
+def _give_identity(spec: WorldSpec, talk: Conversation) -> list[str]:
+    """Write the id maps and send the mounts; return the sources that could not be id-mapped."""
     if spec.identity is None:
         message = "the user namespace has no id maps"
         raise StepError(message)
     write_id_maps(talk.pid, spec.identity)
     if not spec.mounts_from_runtime:
         talk.go()
-        return
+        return []
     userns_fd = os.open(f"/proc/{talk.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    mounts: list[int] = []
     try:
-        mounts = prepare_mounts(spec, userns_fd)
-        talk.go(mounts)
+        mounts = PreparedMounts(spec, userns_fd)
     except OSError as error:
         message = f"cannot prepare the mounts of the world: {error.strerror}"
         raise StepError(message, errno=error.errno or 0) from error
     finally:
         os.close(userns_fd)
-        for fd in mounts:
-            os.close(fd)
+    try:
+        talk.go(mounts.fds)
+    finally:
+        mounts.close()
+    return mounts.unmapped
 
 
 def write_id_maps(pid: int, identity: Identity) -> None:

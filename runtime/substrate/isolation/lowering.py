@@ -128,7 +128,7 @@ class Lowering:
         self.close(directory)
 
     def _forget_below(self, path: str) -> None:
-        """A new mount hides what was made below its target."""
+        """Forget what was made below a target: the new mount hides it."""
         prefix = path.rstrip("/") + "/"
         self._known = {known for known in self._known if not known.startswith(prefix)}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
+from substrate.bundle.mount_options import MountOptions
 from substrate.errors import UnsupportedError
 from substrate.isolation.steps.project import (
     PROJECT_ATTRIBUTES,
@@ -23,75 +24,69 @@ from substrate.kernel.credentials import FilesystemIdentity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from substrate.bundle.mount_options import MountOptions
     from substrate.isolation.spec import ResolvedProject, WorldSpec
 
+_WHOLE_TREE = MountOptions(bind=True, recursive_bind=True)
 _NO_IDMAP = (errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP)
 
 
-def prepare_mounts(spec: WorldSpec, userns_fd: int) -> list[int]:
-    """Return the descriptors of the mounts `sequence.runtime_mounts` names, in that order.
+class PreparedMounts:
+    """The detached mounts `sequence.runtime_mounts` names, in that order, until closed.
 
-    `userns_fd` is the world's user namespace. The caller closes what it gets; on failure
-    nothing is left open.
+    `unmapped` lists sources whose file system has no id-mapped mounts (an overlay, a network
+    file system): what root owns there shows as nobody's, so the world may read what everybody
+    may, and write nothing.
     """
-    idmap = userns_fd if spec.identity is not None and spec.identity.idmapped else -1
-    made: list[int] = []
-    try:
-        if spec.root_path is not None:
-            made.append(_prepare_root(spec.root_path, idmap))
-        made += [
-            _prepare_bind(mount.source, mount.options, idmap)
-            for mount in spec.mounts
-            if mount.kind == "bind"
-        ]
-        if spec.project is not None:
-            made.append(_prepare_project(spec, spec.project, idmap))
-    except BaseException:
-        for fd in made:
-            os.close(fd)
-        raise
-    return made
 
-
-def _prepare_root(path: str, idmap: int) -> int:
-    fd = mountapi.clone_mount(path, recursive=True)
-    _map_ids(fd, idmap, recursive=True)
-    return fd
-
-
-def _prepare_bind(source: str, options: MountOptions, idmap: int) -> int:
-    fd = mountapi.clone_mount(source, recursive=options.recursive_bind)
-    try:
-        mountapi.set_mount_attributes(fd, options.flags_set, options.flags_clear)
-        mountapi.set_mount_attributes(
-            fd, options.recursive_set, options.recursive_clear, recursive=True
-        )
-        _map_ids(fd, idmap, recursive=options.recursive_bind)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _map_ids(fd: int, idmap: int, *, recursive: bool) -> None:
-    """Show files with the ids the world knows, where the file system can.
-
-    Where it cannot (an overlay, a network file system) they show as nobody's, which takes no
-    protection away: the world may then read what everybody may.
-    """
-    if idmap < 0:
-        return
-    try:
-        mountapi.set_mount_attributes(fd, recursive=recursive, idmap_userns_fd=idmap)
-    except OSError as error:
-        if error.errno not in _NO_IDMAP:
+    def __init__(self, spec: WorldSpec, userns_fd: int) -> None:
+        """Make them; `userns_fd` is the world's user namespace. Raises OSError."""
+        self.fds: list[int] = []
+        self.unmapped: list[str] = []
+        self._idmap = userns_fd if spec.identity is not None and spec.identity.idmapped else -1
+        try:
+            if spec.root_path is not None:
+                self._bind(spec.root_path, _WHOLE_TREE)
+            for mount in spec.mounts:
+                if mount.kind == "bind":
+                    self._bind(mount.source, mount.options)
+            if spec.project is not None:
+                self.fds.append(_prepare_project(spec, spec.project, self._idmap))
+        except BaseException:
+            self.close()
             raise
+
+    def close(self) -> None:
+        """Close the descriptors; what has not been attached by then goes away."""
+        for fd in self.fds:
+            os.close(fd)
+        self.fds.clear()
+
+    def _bind(self, source: str, options: MountOptions) -> None:
+        fd = mountapi.clone_mount(source, recursive=options.recursive_bind)
+        self.fds.append(fd)
+        _set_attributes(fd, options)
+        if self._idmap < 0:
+            return
+        try:
+            mountapi.set_mount_attributes(
+                fd, recursive=options.recursive_bind, idmap_userns_fd=self._idmap
+            )
+        except OSError as error:
+            if error.errno not in _NO_IDMAP:
+                raise
+            self.unmapped.append(source)
+
+
+def _set_attributes(fd: int, options: MountOptions) -> None:
+    mountapi.set_mount_attributes(fd, options.flags_set, options.flags_clear)
+    mountapi.set_mount_attributes(
+        fd, options.recursive_set, options.recursive_clear, recursive=True
+    )
 
 
 def _prepare_project(spec: WorldSpec, project: ResolvedProject, idmap: int) -> int:
     if project.layer is None:
-        return _prepare_bind(project.path, project_options(project), idmap)
+        return _bind_project(project, idmap)
     if idmap < 0 or spec.identity is None:
         return _overlay(project.path, project.layer)
     lower = mountapi.clone_mount(project.path, recursive=False)
@@ -109,14 +104,26 @@ def _prepare_project(spec: WorldSpec, project: ResolvedProject, idmap: int) -> i
             os.close(layer)
 
 
-def _map_ids_or_refuse(fd: int, idmap: int, path: str) -> None:
+def _bind_project(project: ResolvedProject, idmap: int) -> int:
+    fd = mountapi.clone_mount(project.path, recursive=True)
     try:
-        mountapi.set_mount_attributes(fd, idmap_userns_fd=idmap)
+        _set_attributes(fd, project_options(project))
+        if idmap >= 0:
+            _map_ids_or_refuse(fd, idmap, project.path, recursive=True)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _map_ids_or_refuse(fd: int, idmap: int, path: str, *, recursive: bool = False) -> None:
+    try:
+        mountapi.set_mount_attributes(fd, recursive=recursive, idmap_userns_fd=idmap)
     except OSError as error:
         message = f"cannot show {path} with mapped ids: {error.strerror}"
         hint = (
             "the file system does not support id-mapped mounts; give the project to an ordinary "
-            'user, or allow host ids with --allow-degraded host-uid-0'
+            "user, or allow host ids with --allow-degraded host-uid-0"
         )
         raise UnsupportedError(message, hint) from None
 

@@ -62,7 +62,7 @@ class _Losses:
     def lose(self, name: str, reason: str) -> None:
         """Record the loss; raises `UnsupportedError` unless the bundle allows it."""
         if name not in self._allowed:
-            hint = f'accept it with --allow-degraded {name}, or in substrate.allowDegraded'
+            hint = f"accept it with --allow-degraded {name}, or in substrate.allowDegraded"
             raise UnsupportedError(reason, hint)
         self.note(name, reason)
 
@@ -139,9 +139,7 @@ def _check_unavailable(
     if linux.mount_label or (process is not None and process.selinux_label):
         _check_label(losses, "selinux", "/sys/fs/selinux/enforce", "SELinux labels")
     if process is not None and process.apparmor_profile:
-        _check_label(
-            losses, "apparmor", "/sys/kernel/security/apparmor", "the AppArmor profile"
-        )
+        _check_label(losses, "apparmor", "/sys/kernel/security/apparmor", "the AppArmor profile")
 
 
 def _check_label(losses: _Losses, name: str, sign: str, what: str) -> None:
@@ -155,7 +153,7 @@ def _has_limits(config: Config) -> bool:
     extension = config.substrate
     if extension is not None:
         limits = extension.limits
-        if any(getattr(limits, name) is not None for name in type(limits).__match_args__):  # type: ignore[attr-defined]
+        if any(getattr(limits, name) is not None for name in type(limits).__match_args__):
             return True
     resources = config.linux.resources or {}
     # Denying all devices is what an unprivileged world has anyway: it can make none, and its

@@ -324,7 +324,7 @@ def _process(
 
 
 def _nobody(spec: WorldSpec) -> Iterator[Step]:
-    """The tail for a world without a process: nothing is executed, the init only reaps."""
+    """Yield the tail for a world without a process: the init only reaps."""
     yield TakeSession(terminal=False)
     yield DropBoundingSet(())
     yield EnterDirectory("/")

@@ -1,7 +1,7 @@
 """Seccomp as the kernel and libseccomp know it: system call numbers, and loading a filter.
 
 The only place that imports pyseccomp. The filter itself is written by `seccomp/`: libseccomp
-mistranslates overlapping argument rules (docs/decisions/0003-seccomp-filters.md).
+mistranslates rules on several arguments (docs/decisions/0003-seccomp-filters.md).
 """
 
 from __future__ import annotations

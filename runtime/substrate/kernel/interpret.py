@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import struct
 
 from substrate.kernel import messages
 from substrate.kernel.linux import raw_syscall
@@ -29,6 +30,11 @@ from substrate.kernel.plan import (
     TRY,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_UINT32 = struct.Struct("=I")
 _HEADER_START = 8
 _NATIVE_ONLY = REAP | IDLE | TRY | FAIL
 
@@ -53,13 +59,13 @@ class Image:
         HEADER.pack_into(self._bytes, 0, *fields)
         return bytes(self._bytes)
 
-    def op(self, index: int) -> tuple[int, ...]:
+    def op(self, index: int) -> tuple[Any, ...]:
         """Return the fields of op `index` as `plan.OP` orders them."""
         return OP.unpack_from(self._bytes, self._ops_at + index * OP_SIZE)
 
     def cell(self, offset: int) -> int:
         """Return the value of the cell at an arena offset."""
-        return ctypes.c_int32.from_address(self._base + offset).value
+        return int(ctypes.c_int32.from_address(self._base + offset).value)
 
     @property
     def report_fd(self) -> int:
@@ -88,10 +94,8 @@ class Image:
 
     def _shift_pointers(self, distance: int) -> None:
         for index in range(self._relocation_count):
-            at = int.from_bytes(
-                self._bytes[self._relocations_at + 4 * index :][:4], byteorder="little"
-            )
-            word = ctypes.c_uint64.from_address(ctypes.addressof(self._memory) + self._arena_at + at)
+            (at,) = _UINT32.unpack_from(self._bytes, self._relocations_at + 4 * index)
+            word = ctypes.c_uint64.from_address(self._base + at)
             word.value += distance
 
 

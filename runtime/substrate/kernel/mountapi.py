@@ -37,9 +37,7 @@ def set_mount_attributes(
     syscall("mount_setattr", mount_fd, b"", flags, attributes, len(attributes))
 
 
-def new_mount(
-    type_: str, data: Iterable[tuple[str, str | None]], attributes: int = 0
-) -> int:
+def new_mount(type_: str, data: Iterable[tuple[str, str | None]], attributes: int = 0) -> int:
     """Create a file system and return a descriptor of its detached mount."""
     context = syscall("fsopen", type_.encode(), Fsconfig.FSOPEN_CLOEXEC)
     try:

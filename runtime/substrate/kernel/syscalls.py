@@ -24,7 +24,7 @@ _UNIFIED = {
     "mount_setattr": 442,
 }
 
-# name: (x86_64, generic)
+# Each name with its number in the x86_64 table and in the generic one.
 _BY_TABLE = {
     "read": (0, 63),
     "write": (1, 64),

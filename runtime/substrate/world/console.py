@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import _socket
 import errno
 import fcntl
 import os
 import select
 import termios
 import tty
-
-import _socket
 
 from substrate.errors import SubstrateError
 

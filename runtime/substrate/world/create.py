@@ -173,9 +173,7 @@ def _make_layer(
     return state
 
 
-def _launch(
-    world: World, spec: WorldSpec, request: CreateRequest, state: states.State
-) -> Created:
+def _launch(world: World, spec: WorldSpec, request: CreateRequest, state: states.State) -> Created:
     gate_fd = _listen(world) if request.listening else -1
     opened: list[int] = [gate_fd] if gate_fd >= 0 else []
     current = state
@@ -196,15 +194,18 @@ def _launch(
         for name, path in spec.joined_namespaces:
             inputs[f"namespace:{name}"] = _open_namespace(name, path)
             opened.append(inputs[f"namespace:{name}"])
-        talk, master = launch(spec, inputs, request.executor, record_pid, run_creation_hooks)
+        launched = launch(spec, inputs, request.executor, record_pid, run_creation_hooks)
     finally:
         for fd in opened:
             os.close(fd)
     if request.listening:
-        world.write_file(STEPS_FILE, jsontext.dumps(steps_after_gate(talk.plan)))
+        world.write_file(STEPS_FILE, jsontext.dumps(steps_after_gate(launched.talk.plan)))
     current = replace(current, status=states.CREATED)
+    if launched.unmapped:
+        reason = "shown with nobody's ids: " + ", ".join(launched.unmapped)
+        current = replace(current, degraded=(*current.degraded, ("idmapped-mounts", reason)))
     world.write(current)
-    return Created(current, spec.config, spec.process, talk, master)
+    return Created(current, spec.config, spec.process, launched.talk, launched.master_fd)
 
 
 def _listen(world: World) -> int:

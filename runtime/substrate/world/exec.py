@@ -16,11 +16,11 @@ from substrate.record import record
 from substrate.world import state as states
 from substrate.world.console import connect_console, send_console
 from substrate.world.create import find_filter
+from substrate.world.foreground import attend
 from substrate.world.overrides import NO_OVERRIDES, override
 from substrate.world.pidfile import write_pid_file
 from substrate.world.start import stored_config
 from substrate.world.store import World
-from substrate.world.foreground import attend
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def execute(context: Context, request: ExecRequest) -> int:
 
 
 def _process(config: Config, state: State, request: ExecRequest) -> Process:
+    process = config.process
     if request.process_file is not None:
         data = read_json(request.process_file)
         name = os.path.basename(request.process_file)
@@ -86,8 +87,6 @@ def _process(config: Config, state: State, request: ExecRequest) -> Process:
     elif not request.overrides.args:
         message = "there is nothing to execute"
         raise UsageError(message, "name a command after the id, or use --process FILE")
-    else:
-        process = config.process
     process = override(process, request.overrides)
     if process is None:
         message = "there is nothing to execute"

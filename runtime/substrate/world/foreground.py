@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-import _signal
-
+from substrate.kernel import signals
 from substrate.world.console import Relay
 
 TYPE_CHECKING = False
@@ -16,14 +15,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Not for the world: about our own children and terminal, or sent by our own faults.
-_NOT_FORWARDED = frozenset(
-    (
-        _signal.SIGCHLD, _signal.SIGKILL, _signal.SIGSTOP, _signal.SIGPIPE, _signal.SIGSEGV,
-        _signal.SIGBUS, _signal.SIGFPE, _signal.SIGILL, _signal.SIGABRT, _signal.SIGTRAP,
-        _signal.SIGSYS, _signal.SIGTTIN, _signal.SIGTTOU, _signal.SIGXFSZ, _signal.SIGURG,
-        _signal.SIGWINCH, _signal.SIGPROF, _signal.SIGTSTP,
+_NOT_FORWARDED = tuple(
+    f"SIG{name}"
+    for name in (
+        "CHLD", "KILL", "STOP", "PIPE", "SEGV", "BUS", "FPE", "ILL", "ABRT", "TRAP", "SYS", "TTIN",
+        "TTOU", "XFSZ", "URG", "WINCH", "PROF", "TSTP",
     )
 )  # fmt: skip
+_SIGWINCH = 28
 
 
 class ForwardedSignals:
@@ -35,15 +34,15 @@ class ForwardedSignals:
         self._former: dict[int, Any] = {}
 
     def __enter__(self) -> None:
-        for number in _signal.valid_signals() - _NOT_FORWARDED:
+        for number in signals.all_numbers() - set(map(signals.named, _NOT_FORWARDED)):
             try:
-                self._former[number] = _signal.signal(number, self._forward)
+                self._former[number] = signals.handle(number, self._forward)
             except OSError as error:
                 # 32 and 33 belong to the threads library.
                 if error.errno != errno.EINVAL:
                     raise
         if self._on_resize is not None:
-            self._former[_signal.SIGWINCH] = _signal.signal(_signal.SIGWINCH, self._resize)
+            self._former[_SIGWINCH] = signals.handle(_SIGWINCH, self._resize)
 
     def __exit__(
         self,
@@ -52,7 +51,7 @@ class ForwardedSignals:
         traceback: TracebackType | None,
     ) -> None:
         for number, handler in self._former.items():
-            _signal.signal(number, handler)
+            signals.handle(number, handler)
 
     def _forward(self, number: int, _frame: FrameType | None) -> None:
         try:
@@ -88,5 +87,3 @@ def _wait_for_exit(pid: int) -> int:
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
-
-

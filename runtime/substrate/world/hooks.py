@@ -15,6 +15,7 @@ from substrate.isolation.launch import Conversation, compile_plan, end
 from substrate.isolation.sequence import exec_sequence, hook_sequence
 from substrate.kernel.spawn import sealed_memfd
 from substrate.record import replace
+from substrate.world.overrides import environment_values
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def run_host_hooks(name: str, hooks: Iterable[Hook], state: State) -> None:
                 hook.args or (hook.path,),
                 program=hook.path,
                 stdin=jsontext.dumps(state.to_oci()).encode(),
-                env=dict(entry.partition("=")[::2] for entry in hook.env),
+                env=environment_values(hook.env),
                 timeout_s=hook.timeout_s,
             )
         except OSError as error:
@@ -65,9 +66,7 @@ def run_start_hooks(
 ) -> None:
     """Run startContainer hooks: the world's own programs, as its payload would run them."""
     for hook in hooks:
-        payload = replace(
-            process, args=hook.args or (hook.path,), env=hook.env, terminal=False
-        )
+        payload = replace(process, args=hook.args or (hook.path,), env=hook.env, terminal=False)
         steps = exec_sequence(
             payload, state.namespaces, state.may_set_groups, seccomp,
             path=hook.path, takes_input=True,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import _signal
+import os
 
 from substrate.errors import UsageError, WorldStateError
-from substrate.kernel import procfs
+from substrate.kernel import procfs, signals
 from substrate.world import state as states
 from substrate.world.store import World
 
@@ -14,22 +14,21 @@ if TYPE_CHECKING:
     from substrate.world.context import Context
     from substrate.world.state import State
 
-_LAST_SIGNAL = 64
-
 
 def signal_number(text: str) -> int:
     """Return the number of `TERM`, `SIGTERM`, `15`, `RTMIN+3`; raises `UsageError`."""
-    if text.isascii() and text.isdigit() and 0 <= int(text) <= _LAST_SIGNAL:
+    if text.isascii() and text.isdigit() and 0 <= int(text) <= signals.LAST:
         return int(text)
     name = text.upper()
     name = name if name.startswith("SIG") else "SIG" + name
     base, plus, offset = name.partition("+")
-    number = getattr(_signal, base, None)
-    if isinstance(number, int) and base.startswith("SIG") and not base.startswith("SIG_"):
-        if not plus:
-            return int(number)
-        if base == "SIGRTMIN" and offset.isdigit() and number + int(offset) <= _LAST_SIGNAL:
-            return int(number) + int(offset)
+    number = signals.named(base)
+    if number is not None and not plus:
+        return number
+    if number is not None and base == "SIGRTMIN" and offset.isdigit():
+        number += int(offset)
+        if number <= signals.LAST:
+            return number
     message = f"unknown signal {text!r}"
     raise UsageError(message, "kill -l lists them")
 
@@ -68,13 +67,11 @@ def world_processes(state: State) -> list[int]:
 
 def _send(pid: int, started: int | None, signal: int) -> bool:
     """Signal the very process that started then; False when it is gone."""
-    import os
-
     pidfd = procfs.open_pidfd(pid, started) if started else None
     if pidfd is None:
         return False
     try:
-        _signal.pidfd_send_signal(pidfd, signal)
+        signals.send(pidfd, signal)
     except ProcessLookupError:
         return False
     finally:

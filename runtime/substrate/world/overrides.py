@@ -7,7 +7,9 @@ from substrate.errors import UsageError
 from substrate.kernel.capabilities import CAPABILITIES
 from substrate.record import record, replace
 
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @record
@@ -60,9 +62,17 @@ def _environment(env: tuple[str, ...], asked: tuple[str, ...]) -> tuple[str, ...
         if "=" not in entry or entry.startswith("="):
             message = f"{entry!r} is not NAME=VALUE"
             raise UsageError(message, "use --env NAME=VALUE")
-    values = dict(entry.partition("=")[::2] for entry in env)
-    values |= dict(entry.partition("=")[::2] for entry in asked)
+    values = environment_values(env) | environment_values(asked)
     return tuple(f"{name}={value}" for name, value in values.items())
+
+
+def environment_values(env: Iterable[str]) -> dict[str, str]:
+    """Return the values of `NAME=VALUE` entries by name; the last of a name counts."""
+    values: dict[str, str] = {}
+    for entry in env:
+        name, _, value = entry.partition("=")
+        values[name] = value
+    return values
 
 
 def _user(user: User, asked: Overrides) -> User:

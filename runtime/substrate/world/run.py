@@ -14,7 +14,6 @@ from substrate.world.pidfile import write_pid_file
 from substrate.world.start import after_start, before_start
 from substrate.world.store import World
 
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import _socket
+import os
 
 from substrate import jsontext
 from substrate.bundle.model import parse_config
 from substrate.errors import SubstrateError, WorldStateError
 from substrate.isolation.launch import ANSWER_TIMEOUT_S, failure
-from substrate.kernel import messages
+from substrate.kernel import messages, procfs, signals
 from substrate.record import replace
 from substrate.world import state as states
 from substrate.world.create import find_filter
@@ -67,7 +68,9 @@ def before_start(
             raise
 
 
-def after_start(world: World, state: states.State, config: Config, warn: Callable[[str], None]) -> states.State:
+def after_start(
+    world: World, state: states.State, config: Config, warn: Callable[[str], None]
+) -> states.State:
     """Record that the world runs, and run the poststart hooks, whose failure is a warning."""
     state = replace(state, status=states.RUNNING)
     world.write(state)
@@ -104,10 +107,7 @@ def _explain(world: World, value: int) -> SubstrateError:
 
 
 def _kill(state: states.State) -> None:
-    import _signal
-
-    from substrate.kernel import procfs
-
     pidfd = procfs.open_pidfd(state.pid, state.start_time)
     if pidfd is not None:
-        _signal.pidfd_send_signal(pidfd, 9)
+        signals.send(pidfd, 9)
+        os.close(pidfd)

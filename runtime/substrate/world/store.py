@@ -29,9 +29,7 @@ STATE_FILE = "state.json"
 CONFIG_FILE = "config.json"
 GATE_FILE = "gate"
 STEPS_FILE = "steps.json"
-_ID_CHARACTERS = frozenset(
-    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-"
-)
+_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-")
 _LONGEST_ID = 1024
 LOCK_TIMEOUT_S = 30.0
 
@@ -182,7 +180,7 @@ class World:
             raise
 
     def _check_same(self) -> None:
-        """The directory may have been removed, and even made anew, while we waited."""
+        """Refuse a directory that was removed, and perhaps made anew, while we waited."""
         try:
             here = os.stat(self.path, follow_symlinks=False)
         except FileNotFoundError:

@@ -16,6 +16,8 @@ from substrate.world.store import World
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
+
     from substrate.cli.parse import Arguments
     from substrate.world.create import Created
 
@@ -48,17 +50,22 @@ def run(arguments: Arguments) -> int:
         try:
             for name, reason in created.state.degraded:
                 warn(f"{name}: {reason}")
-            if created.master_fd >= 0:
-                if console is None:
-                    message = "the world has a terminal, and nobody to take it"
-                    raise SubstrateError(message, "use --console-socket, or `run`")
-                send_console(console, created.master_fd)
+            _give_console(console, created.master_fd)
             _write_pid_file(arguments, created)
         except BaseException:
             end(created.talk)
             remove(world, created.state, warn)
             raise
     return 0
+
+
+def _give_console(console: socket | None, master_fd: int) -> None:
+    if master_fd < 0:
+        return
+    if console is None:
+        message = "the world has a terminal, and nobody to take it"
+        raise SubstrateError(message, "use --console-socket, or `run`")
+    send_console(console, master_fd)
 
 
 def _write_pid_file(arguments: Arguments, created: Created) -> None:

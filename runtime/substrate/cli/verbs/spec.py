@@ -26,7 +26,9 @@ def run(arguments: Arguments) -> int:
         fd = os.open(path, flags, 0o644)
     except FileExistsError:
         message = f"{path} is there already, and is never replaced"
-        raise SubstrateError(message, "remove it, or name another directory with --bundle") from None
+        raise SubstrateError(
+            message, "remove it, or name another directory with --bundle"
+        ) from None
     with open(fd, "w", encoding="utf-8") as file:
         file.write(content)
     return 0

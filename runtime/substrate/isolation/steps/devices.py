@@ -132,9 +132,7 @@ class OpenTerminal:
     def _open_master(self, out: Lowering, master: Cell) -> None:
         # O_NONBLOCK: a payload may have put a FIFO there; NO_SYMLINKS: or a link.
         flags = O.RDWR | O.NOCTTY | O.NONBLOCK | O.CLOEXEC
-        how = out.plan.constant(
-            struct.pack("=3Q", flags, 0, Resolve.IN_ROOT | Resolve.NO_SYMLINKS)
-        )
+        how = out.plan.constant(struct.pack("=3Q", flags, 0, Resolve.IN_ROOT | Resolve.NO_SYMLINKS))
         path = out.plan.text("dev/pts/ptmx")
         out.plan.call("openat2", out.root, path, how, 24, store=master)
 
@@ -171,10 +169,6 @@ def _send_descriptor(out: Lowering, tag: bytes, descriptor: Cell) -> None:
     slot = plan.cell_at("pty-master-sent", control.offset + 16)
     # F_DUPFD_CLOEXEC (1030): the one call whose result is stored where we want it.
     plan.call("fcntl", descriptor, 1030, 3, store=slot)
-    header = plan.structure(
-        struct.pack("=7Q", 0, 0, 0, 1, 0, 24, 0), [(16, vector), (32, control)]
-    )
+    header = plan.structure(struct.pack("=7Q", 0, 0, 0, 1, 0, 24, 0), [(16, vector), (32, control)])
     plan.call("sendmsg", out.sync, header, 0, expect=messages.SIZE)
     out.close(slot)
-
-

@@ -6,11 +6,11 @@ import errno
 import os
 import struct
 
+from substrate.isolation.steps.namespaces import clone_args, send
 from substrate.kernel import messages
 from substrate.kernel.capabilities import CAPABILITIES, capability_mask
 from substrate.kernel.constants import At, O, Pr, Seccomp
 from substrate.kernel.plan import FAIL, IDLE, REAP, TRY
-from substrate.isolation.steps.namespaces import clone_args, send
 from substrate.record import record
 
 TYPE_CHECKING = False
@@ -196,9 +196,7 @@ class DropBoundingSet:
         for name, number in CAPABILITIES.items():
             if name not in self.keep:
                 # EINVAL: a capability this kernel does not know yet.
-                out.plan.call(
-                    "prctl", Pr.CAPBSET_DROP, number, 0, 0, 0, ignore=(errno.EINVAL,)
-                )
+                out.plan.call("prctl", Pr.CAPBSET_DROP, number, 0, 0, 0, ignore=(errno.EINVAL,))
 
 
 @record
@@ -241,7 +239,9 @@ class SetCapabilities:
         """Append the system calls."""
         out.plan.call("prctl", Pr.CAP_AMBIENT, Pr.CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
         header = out.plan.data(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0))
-        sets = [capability_mask(names) for names in (self.effective, self.permitted, self.inheritable)]
+        sets = [
+            capability_mask(names) for names in (self.effective, self.permitted, self.inheritable)
+        ]
         words = [bits >> shift & 0xFFFFFFFF for shift in (0, 32) for bits in sets]
         out.plan.call("capset", header, out.plan.constant(struct.pack("=6I", *words)))
         for name in self.ambient:

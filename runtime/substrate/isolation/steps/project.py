@@ -57,11 +57,9 @@ class ProjectOverlay:
 def project_options(project: ResolvedProject) -> MountOptions:
     """Return the attributes of a project that is bound instead of layered."""
     readonly = MountAttr.RDONLY if project.write == "readonly" else 0
-    return MountOptions(
-        recursive_set=PROJECT_ATTRIBUTES | readonly, bind=True, recursive_bind=True
-    )
+    return MountOptions(recursive_set=PROJECT_ATTRIBUTES | readonly, bind=True, recursive_bind=True)
 
 
 def escape(path: str) -> str:
-    """Escape a path for an overlay option, where `:` separates layers and `\\` escapes."""
+    """Escape a path for an overlay option, where a colon separates layers."""
     return path.replace("\\", "\\\\").replace(":", "\\:")
