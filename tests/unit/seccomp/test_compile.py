@@ -88,6 +88,38 @@ def test_conditions_on_the_same_argument_are_alternatives_as_under_runc() -> Non
     assert answer(seccomp, bpf.X86_64, 1, 2) == bpf.ERRNO | 38
 
 
+def deny(*conditions: tuple[int, str, int]) -> dict[str, Any]:
+    args = [{"index": i, "op": f"SCMP_CMP_{word}", "value": v} for i, word, v in conditions]
+    return {"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": args}
+
+
+def test_rules_that_libseccomp_mistranslates_deny_what_they_say() -> None:
+    rules = [deny((1, "GT", 2)), deny((2, "GT", 3), (1, "GE", 1))]
+    seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}
+    assert answer(seccomp, bpf.X86_64, 0, 0, 1, 4) == bpf.ERRNO | 1
+    assert answer(seccomp, bpf.X86_64, 0, 0, 3, 0) == bpf.ERRNO | 1
+    assert answer(seccomp, bpf.X86_64, 0, 0, 1, 3) == bpf.ALLOW
+
+
+def test_rules_that_libseccomp_never_finishes_compile() -> None:
+    rules = [
+        deny((2, "GT", 1), (0, "NE", 3)),
+        deny((0, "NE", 3), (2, "EQ", 3)),
+        deny((2, "EQ", 3)),
+    ]
+    seccomp = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}
+    assert answer(seccomp, bpf.X86_64, 0, 3, 0, 3) == bpf.ERRNO | 1
+    assert answer(seccomp, bpf.X86_64, 0, 3, 0, 2) == bpf.ALLOW
+
+
+def test_first_rule_without_conditions_decides_its_call() -> None:
+    denied = {"names": ["write"], "action": "SCMP_ACT_ERRNO"}
+    narrow = {**denied, "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]}
+    assert answer(profile(allow("write"), denied), bpf.X86_64, 1) == bpf.ALLOW
+    assert answer(profile(denied, allow("write")), bpf.X86_64, 1) == bpf.ERRNO | 1
+    assert answer(profile(narrow, allow("write")), bpf.X86_64, 1, 1) == bpf.ALLOW
+
+
 def test_without_architectures_every_abi_of_the_machine_is_filtered_by_its_own_numbers() -> None:
     seccomp = profile(allow("getpid"))
     for arch, number in ((bpf.X86_64, 39), (bpf.X86_64, 39 | bpf.X32_BIT), (bpf.X86, 20)):
