@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,11 @@ _ALLOWED = {
 }
 _HOT = ("create", "start", "state", "kill", "delete", "list", "exec", "run")
 _NAMES = "import sys; before = set(sys.modules); {code}; print(*sorted(set(sys.modules) - before))"
-_PATH = f"sys.path.insert(0, {str(source.PACKAGE.parent)!r})"
+# As the launchers of ci/setup have it.
+_PATH = (
+    f"sys.path.insert(0, {str(source.PACKAGE.parent)!r});"
+    f" sys.path.append({sysconfig.get_path('purelib')!r})"
+)
 
 
 @pytest.mark.parametrize("verb", _HOT)

@@ -9,6 +9,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,11 @@ class Result:
     status: int
     stdout: str
     stderr: str
+    stdout_path: Path
+
+    def stdout_later(self) -> str:
+        """Return what standard output has received by now; a world may outlive the call."""
+        return self.stdout_path.read_text("utf-8", "replace")
 
     def ok(self) -> Result:
         """Return self; fail with everything known when the status is not 0."""
@@ -66,6 +72,7 @@ class Runtime:
             os.chown(self.folder, self.uid, self.gid)
             os.chown(self.home, self.uid, self.gid)
         self._bundles = itertools.count(1)
+        self._calls = itertools.count(1)
 
     @property
     def is_rootless(self) -> bool:
@@ -103,21 +110,26 @@ class Runtime:
         env: dict[str, str] | None = None,
     ) -> Result:
         """Call the runtime and wait; `env` is added to the environment of the call."""
-        done = subprocess.run(
-            [*self.argv, *map(str, words)],
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
-            capture_output=True,
-            timeout=timeout_s,
-            cwd=cwd or self.folder,
-            env=self.environment | (env or {}),
-            check=False,
-        )
-        return Result(
-            tuple(map(str, words)),
-            done.returncode,
-            done.stdout.decode("utf-8", "replace"),
-            done.stderr.decode("utf-8", "replace"),
-        )
+        # Files, not pipes: a created world keeps its standard streams, and a reader of a pipe
+        # would wait for the world instead of the call.
+        number = next(self._calls)
+        paths = [self.folder / f"call{number}.{name}" for name in ("in", "out", "err")]
+        paths[0].write_bytes(stdin.encode() if isinstance(stdin, str) else stdin)
+        with ExitStack() as opened:
+            given = opened.enter_context(paths[0].open("rb"))
+            out, err = (opened.enter_context(path.open("wb")) for path in paths[1:])
+            done = subprocess.run(
+                [*self.argv, *map(str, words)],
+                stdin=given,
+                stdout=out,
+                stderr=err,
+                timeout=timeout_s,
+                cwd=cwd or self.folder,
+                env=self.environment | (env or {}),
+                check=False,
+            )
+        out_text, err_text = (path.read_text("utf-8", "replace") for path in paths[1:])
+        return Result(tuple(map(str, words)), done.returncode, out_text, err_text, paths[1])
 
     def bundle(self, *args: str, **overrides: Any) -> Path:
         """Write a bundle that runs `args` and return its directory.
