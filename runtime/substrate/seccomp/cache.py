@@ -8,11 +8,12 @@ replaced; a directory that cannot be trusted is left alone and never fails a run
 
 from __future__ import annotations
 
+import marshal
 import os
 import stat
 from _blake2 import blake2b
 
-from substrate import __version__, jsontext
+from substrate import __version__
 from substrate.seccomp.compiled import CompiledFilter
 
 TYPE_CHECKING = False
@@ -55,7 +56,9 @@ def cached_filter(seccomp: dict[str, Any], log_only: bool, cache_dir: str) -> Co
 def cache_key(seccomp: dict[str, Any], log_only: bool) -> str:
     """Return the file name of a filter: everything that its content depends on, hashed."""
     facts = [_FORMAT, __version__, os.uname().machine, log_only, seccomp]
-    return blake2b(jsontext.dumps(facts).encode(), digest_size=_DIGEST_SIZE).hexdigest()
+    # marshal, not JSON text: a tenth of the time for 20 kB. Version 0 writes equal values as equal
+    # bytes, the later ones write down which strings are interned or shared.
+    return blake2b(marshal.dumps(facts, 0), digest_size=_DIGEST_SIZE).hexdigest()
 
 
 def _compile(seccomp: dict[str, Any], log_only: bool) -> CompiledFilter:
