@@ -83,18 +83,21 @@ def _loaded_by(code: str) -> set[str]:
 
 def _loaded_in_call(runtime: Runtime, *words: str) -> set[str]:
     launcher = f"import sys; {_PATH}; from substrate.cli.runtime import entry; entry()"
-    done = subprocess.run(
-        [sys.executable, "-ISE", "-X", "importtime", "-c", launcher, *words],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-        env=runtime.environment,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    names = re.findall(r"^import time:\s+\d+ \|\s+\d+ \|\s+(\S+)$", done.stderr, re.MULTILINE)
+    listing = runtime.folder / "importtime"
+    # A file, because a created world keeps its standard streams; a pipe would not end.
+    with listing.open("wb") as file:
+        done = subprocess.run(
+            [sys.executable, "-ISE", "-X", "importtime", "-c", launcher, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            check=False,
+            env=runtime.environment,
+            timeout=60,
+        )
+    told = listing.read_text("utf-8")
+    assert done.returncode == 0, told
+    names = re.findall(r"^import time:\s+\d+ \|\s+\d+ \|\s+(\S+)$", told, re.MULTILINE)
     return set(names) - _loaded_by_python()
 
 
