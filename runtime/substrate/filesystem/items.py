@@ -28,10 +28,10 @@ class Item:
     """A name in a folder with its status; a plain class because one is made per changed file.
 
     `data` is the lower file that holds the content of a metacopy file; `data_missing` says that
-    there should be one and it cannot be found.
+    there should be one and it cannot be found. `kind` is the word for the file's type.
     """
 
-    __slots__ = ("data", "data_missing", "folder", "marks", "name", "status")
+    __slots__ = ("data", "data_missing", "folder", "kind", "marks", "name", "status")
 
     def __init__(
         self,
@@ -43,14 +43,10 @@ class Item:
         self.folder = folder
         self.name = name
         self.status = status
+        self.kind = _KINDS.get(status.st_mode & 0o170000, "unknown")
         self.marks = marks
         self.data: Item | None = None
         self.data_missing = False
-
-    @property
-    def kind(self) -> str:
-        """The word for the file's type."""
-        return kind_of(self.status.st_mode)
 
     @property
     def content(self) -> Item:
@@ -63,11 +59,6 @@ class Item:
             return os.readlink(self.name, dir_fd=self.folder.fd())
         except OSError:
             return ""
-
-
-def kind_of(mode: int) -> str:
-    """Return the word for a file's type: file, dir, symlink, fifo, socket, chardev, blockdev."""
-    return _KINDS.get(stat.S_IFMT(mode), "unknown")
 
 
 def is_whiteout_device(status: os.stat_result) -> bool:

@@ -97,7 +97,7 @@ def risky_reasons(path: str, kind: str, mode: int, target: str = "") -> tuple[st
         reasons.append(DEVICE)
     if kind == "symlink" and leaves_project(path, target):
         reasons.append(LINK_OUTSIDE)
-    return tuple(dict.fromkeys(reasons))
+    return tuple(dict.fromkeys(reasons)) if reasons else ()
 
 
 def leaves_project(path: str, target: str) -> bool:

@@ -27,6 +27,8 @@ def matching_folders(deleted: Items, new: Items, prefix: str) -> list[tuple[str,
     Only where there is exactly one such tree on either side, and only trees with at least one
     file that is not empty: all directories of empty files look alike.
     """
+    if not (_has_folder(deleted) and _has_folder(new)):
+        return []
     old_shapes, new_shapes = _fingerprints(deleted, _shape), _fingerprints(new, _shape)
     common = set(old_shapes.values()) & set(new_shapes.values())
     if not common:
@@ -43,6 +45,10 @@ def matching_folders(deleted: Items, new: Items, prefix: str) -> list[tuple[str,
     old, fresh = wholes(deleted, old_shapes), wholes(new, new_shapes)
     pairs = [(old[key], fresh[key]) for key in old.keys() & fresh.keys()]
     return sorted(pairs, key=lambda pair: (pair[0].count("/"), pair))
+
+
+def _has_folder(items: Items) -> bool:
+    return any(item.kind == "dir" for item in items.values())
 
 
 def _fingerprints(items: Items, leaf: Callable[[Item], bytes]) -> dict[str, bytes]:

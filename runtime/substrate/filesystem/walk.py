@@ -250,8 +250,9 @@ class Walk:
         after = Item(upper, name, status)
         path = step.path_of(name)
         origin: tuple[Folder, str, os.stat_result] | None = None
-        # In a directory that is all new, only the mark `impure` announces anything from below.
-        if merged.follows and (step.below is not None or step.marks is None or step.marks.impure):
+        # Without the mark `impure` everything in the directory was made in it: nothing has been
+        # copied up (ovl_do_copy_up sets it) or moved in (ovl_rename), so nothing carries marks.
+        if merged.follows and step.marks is not None and step.marks.impure:
             marks = after.marks = merged.marks_of(upper, name)
             if marks.metacopy or marks.redirect:
                 origin = merged.below(step.below, name, marks)
