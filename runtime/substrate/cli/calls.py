@@ -1,13 +1,11 @@
-"""From the command line to what the rooms below take: contexts and requests."""
+"""From the command line to contexts and ids, for every verb."""
 
 from __future__ import annotations
 
 import os
 
-from substrate import resources
 from substrate.errors import SubstrateError, UnsupportedError
 from substrate.world.context import Context, find_directories
-from substrate.world.overrides import Overrides
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,31 +27,6 @@ def context_of(arguments: Arguments) -> Context:
         cache=cache,
         no_cgroups=manager == "disabled",
         allow_degraded=arguments.many("allow_degraded"),
-    )
-
-
-def bundle_directory(arguments: Arguments) -> str:
-    """Return the bundle's directory: the one given, or a shipped bundle of that name."""
-    given = arguments.text("bundle") or ""
-    if "/" not in given and given not in ("", ".", ".."):
-        here = os.path.join(given, arguments.text("config") or "config.json")
-        shipped = None if os.path.exists(here) else resources.bundle_path(given)
-        if shipped is not None:
-            return shipped
-    return os.path.abspath(given) if given else ""
-
-
-def overrides_of(arguments: Arguments) -> Overrides:
-    """Return what the options of `run` and `exec` say about the process."""
-    return Overrides(
-        args=arguments.command,
-        cwd=arguments.text("cwd"),
-        env=arguments.many("env"),
-        user=arguments.user("user"),
-        groups=tuple(int(group) for group in arguments.many("additional_gids")),
-        capabilities=arguments.many("cap"),
-        terminal=True if arguments.flag("tty") else None,
-        no_new_privileges=arguments.flag("no_new_privs"),
     )
 
 

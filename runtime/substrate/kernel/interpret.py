@@ -48,7 +48,7 @@ class Image:
         fields = HEADER.unpack_from(encoded, 0)
         (_, _, self.op_count, self._relocation_count, self._ops_at, self._relocations_at,
          self._arena_at, _, _, self._report_cell, _, _) = fields  # fmt: skip
-        self._base = ctypes.addressof(self._memory) + self._arena_at
+        self._base: int = ctypes.addressof(self._memory) + self._arena_at
         self._shift_pointers(self._base)
 
     def encoded_from(self, start: int) -> bytes:

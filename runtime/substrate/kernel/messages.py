@@ -37,6 +37,9 @@ MOUNTED = b"MNTD"
 READY = b"REDY"
 GO = b"GO  "
 
+# Long enough for any host under load; a plan silent for so long hangs in the kernel.
+ANSWER_TIMEOUT_S = 120.0
+
 
 def pack(tag: bytes, value: int = 0) -> bytes:
     """Return the message as bytes."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _ZOMBIE = ("Z", "X")
+_CAP_SYS_ADMIN = 21
 
 
 def start_time(pid: int) -> int | None:
@@ -58,6 +59,20 @@ def write_process_file(pid: int, name: str, content: str) -> None:
 def map_lines(mappings: Iterable[tuple[int, int, int]]) -> str:
     """Return (inside, outside, size) triples in the format of uid_map; user_namespaces(7)."""
     return "".join(f"{inside} {outside} {size}\n" for inside, outside, size in mappings)
+
+
+def is_privileged() -> bool:
+    """Whether this process may make mounts and namespaces without a user namespace.
+
+    Read from /proc, because python-prctl costs 1 ms to import, an eighth of a whole verb.
+    """
+    if os.geteuid() != 0:
+        return False
+    with open("/proc/self/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"CapEff:"):
+                return bool(int(line.split()[1], 16) >> _CAP_SYS_ADMIN & 1)
+    return False
 
 
 def namespace_inode(pid: int | str, kind: str) -> int | None:

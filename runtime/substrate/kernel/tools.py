@@ -62,7 +62,7 @@ def run_program(
     return Completed(process.returncode, output, errors)
 
 
-def write_maps_by_helper(
+def write_maps_as_allowed(
     pid: int, uid_map: Iterable[tuple[int, int, int]], gid_map: Iterable[tuple[int, int, int]]
 ) -> None:
     """Write a process's id maps through newuidmap(1) and newgidmap(1).

@@ -10,15 +10,13 @@ from substrate.bundle.read import read_bundle
 from substrate.errors import SubstrateError, UsageError
 from substrate.filesystem.layers import check_separate, make_layer
 from substrate.filesystem.removal import remove_layers
-from substrate.isolation.launch import launch, steps_after_gate
+from substrate.isolation.launch import launch
 from substrate.isolation.resolve import Demand, resolve
-from substrate.isolation.spec import Filter
 from substrate.kernel import procfs
-from substrate.kernel.identity import is_privileged
 from substrate.record import record, replace
 from substrate.world import state as states
 from substrate.world.context import prepare_directory
-from substrate.world.hooks import run_container_hooks, run_host_hooks
+from substrate.world.filters import find_filter
 from substrate.world.overrides import NO_OVERRIDES, override
 from substrate.world.store import CONFIG_FILE, GATE_FILE, STEPS_FILE, World
 
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from substrate.bundle.model import Config, Process
-    from substrate.isolation.launch import Conversation
+    from substrate.isolation.conversation import Conversation
     from substrate.isolation.spec import WorldSpec
     from substrate.world.context import Context
     from substrate.world.overrides import Overrides
@@ -90,24 +88,7 @@ def make_spec(
         allow_degraded=context.allow_degraded,
     )
     seccomp = find_filter(context, config)
-    return resolve(config, process, demand, seccomp, privileged=is_privileged())
-
-
-def find_filter(context: Context, config: Config) -> Filter | None:
-    """Return the compiled system call filter of a bundle, from the cache when it is there."""
-    from substrate.seccomp.cache import cached_filter
-    from substrate.seccomp.profiles import load_profile
-
-    extension = config.substrate
-    profile = config.linux.seccomp
-    log_only = extension is not None and extension.seccomp.mode == "log"
-    if profile is None and extension is not None and extension.seccomp.profile is not None:
-        profile = load_profile(extension.seccomp.profile)
-    if profile is None:
-        return None
-    prepare_directory(context.cache)
-    compiled = cached_filter(profile, log_only, os.path.join(context.cache, "seccomp"))
-    return Filter(compiled.bpf, compiled.flags)
+    return resolve(config, process, demand, seccomp, privileged=procfs.is_privileged())
 
 
 def create(context: Context, request: CreateRequest, world: World) -> Created:
@@ -184,6 +165,9 @@ def _launch(world: World, spec: WorldSpec, request: CreateRequest, state: states
         world.write(current)
 
     def run_creation_hooks() -> None:
+        from substrate.world.hooks import run_host_hooks
+        from substrate.world.inner_hooks import run_container_hooks
+
         hooks = spec.config.hooks
         run_host_hooks("prestart", hooks.prestart, current)
         run_host_hooks("createRuntime", hooks.create_runtime, current)
@@ -199,6 +183,8 @@ def _launch(world: World, spec: WorldSpec, request: CreateRequest, state: states
         for fd in opened:
             os.close(fd)
     if request.listening:
+        from substrate.isolation.failures import steps_after_gate
+
         world.write_file(STEPS_FILE, jsontext.dumps(steps_after_gate(launched.talk.plan)))
     current = replace(current, status=states.CREATED)
     if launched.unmapped:

@@ -8,11 +8,12 @@ import select
 from substrate.errors import SubstrateError, WorldNotFoundError, WorldStateError
 from substrate.filesystem.removal import remove_layers
 from substrate.kernel import procfs
+from substrate.record import replace
 from substrate.world import state as states
 from substrate.world.hooks import run_host_hooks
 from substrate.world.kill import kill, world_processes
-from substrate.world.start import stored_config
 from substrate.world.store import World
+from substrate.world.stored import has_hooks, stored_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,8 +67,9 @@ def remove(world: World, state: State, warn: Callable[[str], None]) -> None:
     _end_processes(world, state)
     _remove_data(world.context, world.world_id)
     try:
-        hooks = stored_config(world).hooks.poststop
-        run_host_hooks("poststop", hooks, _stopped(state))
+        if has_hooks(world):
+            hooks = stored_config(world).hooks.poststop
+            run_host_hooks("poststop", hooks, replace(state, status=states.STOPPED))
     except SubstrateError as error:
         # OCI runtime-spec, lifecycle 13: log a warning and go on.
         warn(error.message)
@@ -113,9 +115,3 @@ def _remove_data(context: Context, world_id: str) -> None:
     path = os.path.join(context.data, world_id)
     if os.path.lexists(path):
         remove_layers(path)
-
-
-def _stopped(state: State) -> State:
-    from substrate.record import replace
-
-    return replace(state, status=states.STOPPED)

@@ -8,19 +8,18 @@ from substrate.bundle.checks import check_process
 from substrate.bundle.model import parse_process
 from substrate.bundle.read import read_json
 from substrate.errors import BundleError, UsageError, WorldStateError
-from substrate.isolation.launch import Conversation, compile_plan, end
+from substrate.isolation.conversation import Conversation, compile_plan, end
 from substrate.isolation.sequence import exec_sequence
 from substrate.kernel import messages, procfs
-from substrate.kernel.identity import set_dumpable
 from substrate.record import record
 from substrate.world import state as states
 from substrate.world.console import connect_console, send_console
-from substrate.world.create import find_filter
+from substrate.world.filters import find_filter
 from substrate.world.foreground import attend
 from substrate.world.overrides import NO_OVERRIDES, override
 from substrate.world.pidfile import write_pid_file
-from substrate.world.start import stored_config
 from substrate.world.store import World
+from substrate.world.stored import stored_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,8 +96,10 @@ def _process(config: Config, state: State, request: ExecRequest) -> Process:
 def _launch(
     state: State, process: Process, seccomp: Filter | None, pidfd: int, request: ExecRequest
 ) -> tuple[Conversation, int]:
-    # The Python executor joins as a fork of this very process, which must be as untraceable.
-    set_dumpable(False)
+    if request.executor == "python":
+        # It joins as a fork of this very process, which must be untraceable before that.
+
+        set_dumpable(False)
     steps = exec_sequence(
         process, state.namespaces, state.may_set_groups, seccomp, request.preserve_fds
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from substrate.errors import SubstrateError
-from substrate.isolation.launch import end
+from substrate.isolation.conversation import end
 from substrate.world.console import connect_console, send_console
 from substrate.world.create import create
 from substrate.world.delete import remove
@@ -48,9 +48,7 @@ def run(
                 master = -1
             if pid_file is not None:
                 write_pid_file(pid_file, created.state.pid)
-            before_start(
-                context, world, created.state, created.config, created.process, request.executor
-            )
+            before_start(context, created.state, created.config, created.process, request.executor)
             created.talk.go()
             created.talk.wait_for_exec()
             state = after_start(world, created.state, created.config, warn)

@@ -6,15 +6,13 @@ import _socket
 import os
 
 from substrate import jsontext
-from substrate.bundle.model import parse_config
 from substrate.errors import SubstrateError, WorldStateError
-from substrate.isolation.launch import ANSWER_TIMEOUT_S, failure
 from substrate.kernel import messages, procfs, signals
 from substrate.record import replace
 from substrate.world import state as states
-from substrate.world.create import find_filter
-from substrate.world.hooks import run_host_hooks, run_start_hooks
-from substrate.world.store import CONFIG_FILE, GATE_FILE, STEPS_FILE, World
+from substrate.world.hooks import run_host_hooks
+from substrate.world.store import GATE_FILE, STEPS_FILE, World
+from substrate.world.stored import has_hooks, stored_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,27 +35,23 @@ def start(context: Context, world_id: str, warn: Callable[[str], None]) -> None:
             if state.current_status == states.STOPPED:
                 message = f"container not running: {world_id} has stopped"
             raise WorldStateError(message, f"substrate-runtime state {world_id}")
-        config = stored_config(world)
-        before_start(context, world, state, config, config.process, "native")
+        # None: no hook of any kind, which is the common case and costs no parsing.
+        config = stored_config(world) if has_hooks(world) else None
+        if config is not None:
+            before_start(context, state, config, config.process, "native")
         _open_gate(world)
         after_start(world, state, config, warn)
 
 
-def stored_config(world: World) -> Config:
-    """Return the configuration the world was made with."""
-    raw = world.read_file(CONFIG_FILE)
-    if raw is None:
-        message = f"{world.path}/{CONFIG_FILE} is gone"
-        raise SubstrateError(message, f"substrate-runtime delete --force {world.world_id}")
-    return parse_config(jsontext.loads(raw))
-
-
 def before_start(
-    context: Context, world: World, state: states.State, config: Config,
+    context: Context, state: states.State, config: Config,
     process: Process | None, executor: str,
 ) -> None:  # fmt: skip
     """Run the startContainer hooks; when one fails the world is ended."""
     if config.hooks.start_container and process is not None:
+        from substrate.world.filters import find_filter
+        from substrate.world.inner_hooks import run_start_hooks
+
         try:
             run_start_hooks(
                 config.hooks.start_container, state, process, find_filter(context, config),
@@ -69,12 +63,14 @@ def before_start(
 
 
 def after_start(
-    world: World, state: states.State, config: Config, warn: Callable[[str], None]
+    world: World, state: states.State, config: Config | None, warn: Callable[[str], None]
 ) -> states.State:
     """Record that the world runs, and run the poststart hooks, whose failure is a warning."""
     state = replace(state, status=states.RUNNING)
     world.write(state)
     world.remove_file(GATE_FILE)
+    if config is None:
+        return state
     try:
         run_host_hooks("poststart", config.hooks.poststart, state)
     except SubstrateError as error:
@@ -85,7 +81,7 @@ def after_start(
 
 def _open_gate(world: World) -> None:
     gate = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-    gate.settimeout(ANSWER_TIMEOUT_S)
+    gate.settimeout(messages.ANSWER_TIMEOUT_S)
     try:
         gate.connect(f"/proc/self/fd/{world.fileno()}/{GATE_FILE}")
         gate.send(messages.pack(messages.GO))
@@ -103,6 +99,8 @@ def _explain(world: World, value: int) -> SubstrateError:
     index, number = messages.error_parts(value)
     steps = jsontext.loads(world.read_file(STEPS_FILE) or b"{}")
     step, call = steps.get(str(index), (f"run step {index}", ""))
+    from substrate.isolation.failures import failure
+
     return failure(step, call, number)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
-from substrate.cli.calls import bundle_directory, context_of, overrides_of
+from substrate.cli.calls import context_of
 from substrate.cli.report import warn
+from substrate.cli.requests import bundle_directory, overrides_of
 from substrate.errors import SubstrateError
-from substrate.isolation.launch import end
+from substrate.isolation.conversation import end
 from substrate.world.console import connect_console, send_console
 from substrate.world.create import BUNDLE_FILE, CreateRequest, create
 from substrate.world.delete import remove

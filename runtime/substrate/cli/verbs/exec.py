@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from substrate.cli.calls import context_of, overrides_of
+from substrate.cli.calls import context_of
+from substrate.cli.requests import overrides_of
 from substrate.errors import UnsupportedError
 from substrate.world.exec import ExecRequest, execute
 

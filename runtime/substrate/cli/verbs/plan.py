@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from substrate import jsontext
-from substrate.cli.calls import bundle_directory, context_of, overrides_of
+from substrate.cli.calls import context_of
+from substrate.cli.requests import bundle_directory, overrides_of
 from substrate.cli.terminal import printable, write
-from substrate.isolation.launch import compile_plan
+from substrate.isolation.conversation import compile_plan
 from substrate.isolation.sequence import create_sequence
 from substrate.kernel.explain import explain_op
 from substrate.world.create import CreateRequest, make_spec, read_request

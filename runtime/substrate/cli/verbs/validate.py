@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from substrate import jsontext
 from substrate.bundle.load import validate_bundle
-from substrate.cli.calls import bundle_directory
+from substrate.cli.requests import bundle_directory
 from substrate.cli.terminal import write
 from substrate.errors import BundleError
 

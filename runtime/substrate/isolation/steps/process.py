@@ -37,6 +37,7 @@ SCHEDULER_FLAGS = {
 }  # fmt: skip
 _IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _CAPABILITY_VERSION_3 = 0x20080522
+EXECUTE = "execute "
 GATE_DESCRIPTION = "wait for the start of the world"
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -370,7 +371,7 @@ class Execute:
 
     def describe(self) -> str:
         """Say what the step does."""
-        return f"execute {self.path or self.args[0]}"
+        return EXECUTE + (self.path or self.args[0])
 
     def lower(self, out: Lowering) -> None:
         """Append the system calls."""

@@ -1,0 +1,37 @@
+"""From the command line to bundles and processes, for the verbs that make either."""
+
+from __future__ import annotations
+
+import os
+
+from substrate import resources
+from substrate.world.overrides import Overrides
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from substrate.cli.parse import Arguments
+
+
+def bundle_directory(arguments: Arguments) -> str:
+    """Return the bundle's directory: the one given, or a shipped bundle of that name."""
+    given = arguments.text("bundle") or ""
+    if "/" not in given and given not in ("", ".", ".."):
+        here = os.path.join(given, arguments.text("config") or "config.json")
+        shipped = None if os.path.exists(here) else resources.bundle_path(given)
+        if shipped is not None:
+            return shipped
+    return os.path.abspath(given) if given else ""
+
+
+def overrides_of(arguments: Arguments) -> Overrides:
+    """Return what the options of `run` and `exec` say about the process."""
+    return Overrides(
+        args=arguments.command,
+        cwd=arguments.text("cwd"),
+        env=arguments.many("env"),
+        user=arguments.user("user"),
+        groups=tuple(int(group) for group in arguments.many("additional_gids")),
+        capabilities=arguments.many("cap"),
+        terminal=True if arguments.flag("tty") else None,
+        no_new_privileges=arguments.flag("no_new_privs"),
+    )

@@ -1,0 +1,141 @@
+"""A spawned plan and the socket it talks on; the messages are in `kernel/messages.py`."""
+
+from __future__ import annotations
+
+import _socket
+import os
+
+from substrate.errors import StepError
+from substrate.isolation.lowering import Lowering, lower_all
+from substrate.kernel import messages
+from substrate.kernel.spawn import spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from substrate.isolation.lowering import Step
+    from substrate.kernel.plan import Plan
+
+_MSG_CMSG_CLOEXEC = 0x40000000
+
+
+def compile_plan(steps: Iterable[Step]) -> Plan:
+    """Write the steps into a plan."""
+    out = Lowering()
+    lower_all(list(steps), out)
+    return out.plan.finish()
+
+
+class Conversation:
+    """A spawned plan and the socket it talks on. The caller ends it with `close`."""
+
+    def __init__(self, plan: Plan, inputs: dict[str, int], executor: str, keep: int = 0) -> None:
+        self.plan = plan
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        self._socket = ours
+        ours.settimeout(messages.ANSWER_TIMEOUT_S)
+        try:
+            self.spawned = spawn(
+                plan, inputs | {"sync": theirs.fileno()}, executor, range(3, 3 + keep)
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self.pid = self.spawned
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self._socket.fileno()
+
+    def expect(self, tag: bytes) -> int:
+        """Wait for a message and return its value; raises what failed when that comes instead."""
+        return self._receive(tag)[0]
+
+    def expect_descriptor(self, tag: bytes) -> int:
+        """Wait for a message that carries a descriptor, and return the descriptor."""
+        _, fds = self._receive(tag)
+        if len(fds) != 1:
+            message = f"the setup process sent {len(fds)} descriptors instead of one"
+            raise StepError(message)
+        return fds[0]
+
+    def go(self, descriptors: Iterable[int] = ()) -> None:
+        """Let the plan go on, with descriptors if it waits for any."""
+        fds = b"".join(fd.to_bytes(4, "little") for fd in descriptors)
+        control = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)] if fds else []
+        try:
+            self._socket.sendmsg([messages.pack(messages.GO)], control)
+        except (BrokenPipeError, ConnectionResetError):
+            # It failed before it read this; its report, if any, says why.
+            self._receive(messages.GO)
+
+    def follow_fork(self) -> None:
+        """Learn the pid of the process that goes on, and reap the one that forked it."""
+        self.pid = self.expect(messages.PID)
+        os.waitpid(self.spawned, 0)
+        self.spawned = self.pid
+
+    def wait_for_exec(self) -> None:
+        """Wait until execve has succeeded, which closes the plan's end; raises if it failed."""
+        raw = self._read(8)[0]
+        if raw:
+            self._judge(raw, b"")
+
+    def _receive(self, tag: bytes) -> tuple[int, list[int]]:
+        raw, control = self._read(messages.SIZE)
+        fds = [
+            int.from_bytes(data[at : at + 4], "little")
+            for level, kind, data in control
+            if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
+            for at in range(0, len(data) - len(data) % 4, 4)
+        ]
+        try:
+            return self._judge(raw, tag), fds
+        except BaseException:
+            for fd in fds:
+                os.close(fd)
+            raise
+
+    def _read(self, size: int) -> tuple[bytes, list[tuple[int, int, bytes]]]:
+        try:
+            raw, control, _, _ = self._socket.recvmsg(size, 64, _MSG_CMSG_CLOEXEC)
+        except TimeoutError:
+            message = f"the setup process has not answered for {messages.ANSWER_TIMEOUT_S:.0f} s"
+            raise StepError(message, f"see /proc/{self.pid}/stack for where it waits") from None
+        except ConnectionResetError:
+            return b"", []
+        return raw, control
+
+    def _judge(self, raw: bytes, tag: bytes) -> int:
+        if not raw:
+            message = "the setup process ended without a word"
+            raise StepError(message, "was it killed? see the kernel log for out-of-memory kills")
+        got, value = messages.unpack(raw)
+        if got == messages.ERROR:
+            # Loaded when something failed; the words cost more than the work.
+            from substrate.isolation.failures import step_error
+
+            raise step_error(self.plan, value)
+        if got != tag:
+            message = f"the setup process said {got!r} instead of {tag!r}"
+            raise StepError(message)
+        return value
+
+
+def end(talk: Conversation) -> None:
+    """Kill and reap the processes of a conversation."""
+    talk.close()
+    for pid in {talk.spawned, talk.pid}:
+        # Children of this process, so neither pid can be anybody else's before it is reaped.
+        try:
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            continue

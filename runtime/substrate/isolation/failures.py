@@ -1,0 +1,73 @@
+"""What a failed step is told as: the step, the system call, what the kernel said, what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from substrate.errors import (
+    CannotExecuteError,
+    CommandNotFoundError,
+    StepError,
+    SubstrateError,
+    UnsupportedError,
+)
+from substrate.isolation.steps.process import EXECUTE, GATE_DESCRIPTION
+from substrate.kernel import messages
+from substrate.kernel.syscalls import NAMES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from substrate.kernel.plan import Plan
+
+
+def step_error(plan: Plan, value: int) -> SubstrateError:
+    """Return the error for an ERROR message: the step, the system call, what the kernel said."""
+    index, number = messages.error_parts(value)
+    op = plan.ops[index]
+    return failure(plan.steps[op.step], NAMES.get(op.number, ""), number)
+
+
+def steps_after_gate(plan: Plan) -> dict[str, tuple[str, str]]:
+    """Return op index -> (step, system call) of what `start` lets run, to explain its failures.
+
+    `start` is another process, and has no plan.
+    """
+    first = next(
+        index for index, op in enumerate(plan.ops) if plan.steps[op.step] == GATE_DESCRIPTION
+    )
+    return {
+        str(index): (plan.steps[op.step], NAMES.get(op.number, ""))
+        for index, op in enumerate(plan.ops[first:], first)
+    }
+
+
+def failure(step: str, call: str, number: int) -> SubstrateError:
+    """Return the error for a step whose system call failed with an errno."""
+    text = os.strerror(number).lower()
+    if step.startswith(EXECUTE):
+        program = step.removeprefix(EXECUTE)
+        if number in (errno.ENOENT, errno.ENOTDIR):
+            message = f"cannot {step}: executable file not found in the world: {text}"
+            return CommandNotFoundError(message, f"is {program} installed in it?", number)
+        return CannotExecuteError(f"cannot {step}: {text}", "", number)
+    if number == errno.EPROTO:
+        text = "the other side is gone, or the kernel did only a part"
+    message = f"cannot {step}: {call}: {text}"
+    if number == errno.ENOSYS:
+        return UnsupportedError(message, f"this kernel lacks {call}; see `substrate doctor`")
+    return StepError(message, _hint(step, call, number), number)
+
+
+def _hint(step: str, call: str, number: int) -> str:
+    if call == "unshare" and number == errno.EPERM:
+        return "user namespaces may be disabled: sysctl user.max_user_namespaces"
+    if call == "unshare" and number == errno.ENOSPC:
+        return "too many namespaces: sysctl -a | grep user.max_"
+    if call == "setgroups" or (step.startswith("become ") and number == errno.EINVAL):
+        return "the user or group is not in the id map; see linux.uidMappings"
+    if call == "openat2" and number in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+        return "a symbolic link on the way may lead nowhere inside the root file system"
+    if call == "fsmount" and step.startswith("mount proc"):
+        return "the caller's own /proc is covered in part; see mount_namespaces(7)"
+    return ""

@@ -1,0 +1,36 @@
+"""The configuration a world was made with, as it was then."""
+
+from __future__ import annotations
+
+from substrate import jsontext
+from substrate.errors import SubstrateError
+from substrate.world.store import CONFIG_FILE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from substrate.bundle.model import Config
+    from substrate.world.store import World
+
+
+def stored_config(world: World) -> Config:
+    """Return the configuration. Raises `SubstrateError` when it is gone."""
+    from substrate.bundle.model import parse_config
+
+    return parse_config(_read(world))
+
+
+def has_hooks(world: World) -> bool:
+    """Whether the configuration has any hook; cheaper than reading it into records."""
+    hooks = _read(world).get("hooks")
+    return isinstance(hooks, dict) and any(hooks.values())
+
+
+def _read(world: World) -> dict[str, Any]:
+    raw = world.read_file(CONFIG_FILE)
+    if raw is None:
+        message = f"{world.path}/{CONFIG_FILE} is gone"
+        raise SubstrateError(message, f"substrate-runtime delete --force {world.world_id}")
+    data: dict[str, Any] = jsontext.loads(raw)
+    return data
