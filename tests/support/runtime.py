@@ -31,7 +31,7 @@ class Result:
     status: int
     stdout: str
     stderr: str
-    stdout_path: Path
+    stdout_path: Path = Path("/dev/null")
 
     def stdout_later(self) -> str:
         """Return what standard output has received by now; a world may outlive the call."""
