@@ -61,7 +61,7 @@ class DependencyError(SubstrateError):
 
 
 class UnsupportedError(SubstrateError):
-    """This machine, or this version of Substrate, cannot do what was asked."""
+    """What was asked is beyond this machine, or this version of Substrate."""
 
     status = 4
 

@@ -19,7 +19,7 @@ SYSTEM_DIRECTORIES = (
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/libo32", "/opt",
 )  # fmt: skip
 
-ETC = (
+ETC = frozenset((
     "alternatives", "bash.bashrc", "ca-certificates", "ca-certificates.conf", "debian_version",
     "ethertypes", "fonts", "gai.conf", "gitconfig", "group", "host.conf",
     "inputrc", "issue", "java-17-openjdk", "java", "ld.so.cache", "ld.so.conf", "ld.so.conf.d",
@@ -29,7 +29,7 @@ ETC = (
     "profile.d", "protocols", "python3", "python3.11", "python3.12", "python3.13", "rpc",
     "security", "services", "shells", "skel", "ssl", "subgid", "subuid", "terminfo", "timezone",
     "vim", "xattr.conf", "xdg",
-)  # fmt: skip
+))  # fmt: skip
 
 # Nothing there can be changed, gain privileges or be a device, whatever is mounted below it.
 READ_ONLY = MountOptions(
@@ -48,24 +48,35 @@ def host_view(
     Paths that this host lacks are left out.
     """
     hidden = set(hide)
+    etc = _etc_entries()
     links: list[tuple[str, str]] = []
     mounts: list[ResolvedMount] = []
-    paths = [*SYSTEM_DIRECTORIES, *(f"/etc/{name}" for name in ETC), *expose]
-    for path in dict.fromkeys(paths):
+    for path in SYSTEM_DIRECTORIES:
         if path in hidden or not os.path.exists(path):
             continue
-        if path in SYSTEM_DIRECTORIES and os.path.islink(path):
+        if os.path.islink(path):
             # /bin -> usr/bin on a merged-/usr host.
             links.append((path, os.readlink(path)))
-            continue
-        mounts.append(
-            ResolvedMount(
-                kind="bind",
-                type="bind",
-                source=path,
-                destination=path,
-                options=READ_ONLY,
-                is_directory=os.path.isdir(path),
-            )
-        )
+        else:
+            mounts.append(_read_only(path, is_directory=True))
+    shown = etc | {path: os.path.isdir(path) for path in expose if os.path.exists(path)}
+    mounts += [
+        _read_only(path, is_directory=is_directory)
+        for path, is_directory in shown.items()
+        if path not in hidden
+    ]
     return links, mounts
+
+
+def _etc_entries() -> dict[str, bool]:
+    """Return the entries of the table that are there, and whether each is a directory."""
+    with os.scandir("/etc") as entries:
+        return {
+            entry.path: entry.is_dir()
+            for entry in sorted(entries, key=lambda entry: entry.name)
+            if entry.name in ETC and (not entry.is_symlink() or os.path.exists(entry.path))
+        }
+
+
+def _read_only(path: str, *, is_directory: bool) -> ResolvedMount:
+    return ResolvedMount("bind", "bind", path, path, READ_ONLY, is_directory)

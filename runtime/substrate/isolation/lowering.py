@@ -9,7 +9,6 @@ file system, never out of it (CVE-2021-30465 and its kin).
 from __future__ import annotations
 
 import errno
-import os
 import struct
 
 from substrate.kernel.constants import At, MoveMount, O, Resolve
@@ -48,6 +47,8 @@ class Lowering:
         self.proc = self.plan.cell("proc")
         self.plan.report_to(self.sync)
         self._known: set[str] = {""}
+        self._ours: dict[str, bool] = {"": False}
+        self._open: dict[str, Cell] = {}
         self._serial = 0
 
     def new_cell(self, purpose: str) -> Cell:
@@ -80,7 +81,7 @@ class Lowering:
 
     def make_file(self, path: str) -> None:
         """Make an empty file to mount on, where it is missing, and the directories above it."""
-        parent, name = os.path.split("/" + "/".join(_components(path)))
+        parent, name = _split(path)
         self.make_directory(parent)
         if path not in self._known:
             self._make(parent, name, "mknodat", (S_IFREG | 0o644, 0))
@@ -88,27 +89,47 @@ class Lowering:
 
     def make_symlink(self, path: str, target: str) -> None:
         """Make a symlink in a file system of our own; one that is there already stays."""
-        parent, name = os.path.split(path)
-        directory, _ = self.open(parent, O.PATH | O.DIRECTORY)
+        parent, name = _split(path)
+        directory = self._directory(parent)
         self.plan.call(
             "symlinkat", self.plan.text(target), directory, self.plan.text(name),
             ignore=(errno.EEXIST,),
         )  # fmt: skip
-        self.close(directory)
+        self._let_go(parent, directory)
 
-    def attach(self, mount: Cell, path: str, *, is_directory: bool = True) -> None:
-        """Attach a detached mount at a path of the world, which is made if it is missing."""
-        # A world's own kernel file systems never go behind a symlink of its image
-        # (CVE-2019-19921, CVE-2026-41579).
-        nofollow = O.NOFOLLOW if path in ("/proc", "/sys", "/dev") else 0
+    def attach(
+        self, mount: Cell, path: str, *, is_directory: bool = True, ours: bool = False
+    ) -> None:
+        """Attach a detached mount at a path of the world, which is made if it is missing.
+
+        `ours`: the mount is a new, empty file system, in which nothing hostile can be.
+        """
         if is_directory:
             self.make_directory(path)
         else:
             self.make_file(path)
-        target, _ = self.open(path, O.PATH | nofollow | (O.DIRECTORY if is_directory else 0))
-        self.move_mount(mount, target)
-        self.close(target)
+        parent, name = _split(path)
+        if self._is_ours(parent):
+            # One component, not followed: no need for a descriptor of the target.
+            directory = self._directory(parent)
+            self.plan.call(
+                "move_mount", mount, self.plan.text(""), directory, self.plan.text(name),
+                MoveMount.F_EMPTY_PATH,
+            )  # fmt: skip
+        else:
+            # A world's own kernel file systems never go behind a symlink of its image
+            # (CVE-2019-19921, CVE-2026-41579).
+            nofollow = O.NOFOLLOW if path in ("/proc", "/sys", "/dev") else 0
+            kind = O.DIRECTORY if is_directory else 0
+            target, _ = self.open(path, O.PATH | nofollow | kind)
+            self.move_mount(mount, target)
+            self.close(target)
         self._forget_below(path)
+        self._ours[path] = ours
+
+    def claim_root(self) -> None:
+        """Take the root as a new, empty file system of our own."""
+        self._ours[""] = True
 
     def move_mount(self, mount: Cell, target: Cell, *, ignore: tuple[int, ...] = ()) -> int:
         """Attach a detached mount on a descriptor."""
@@ -122,15 +143,41 @@ class Lowering:
         self.plan.call("open_tree", At.FDCWD, self.plan.text(path), flags, store=store)
 
     def _make(self, parent: str, name: str, call: str, words: tuple[int, ...]) -> None:
-        directory, _ = self.open(parent, O.PATH | O.DIRECTORY)
+        directory = self._directory(parent)
         # The last component is never followed, so this cannot create anything elsewhere.
         self.plan.call(call, directory, self.plan.text(name), *words, ignore=(errno.EEXIST,))
-        self.close(directory)
+        self._let_go(parent, directory)
+
+    def _directory(self, path: str) -> Cell:
+        """Open a directory, once for all where nobody but us can have changed it."""
+        if path in self._open:
+            return self._open[path]
+        directory, _ = self.open(path, O.PATH | O.DIRECTORY)
+        if self._is_ours(path):
+            self._open[path] = directory
+        return directory
+
+    def _let_go(self, path: str, directory: Cell) -> None:
+        if path not in self._open:
+            self.close(directory)
+
+    def _is_ours(self, path: str) -> bool:
+        """Whether a path lies in a file system of our own: its innermost mount decides."""
+        while path not in self._ours:
+            path = path.rpartition("/")[0]
+        return self._ours[path]
 
     def _forget_below(self, path: str) -> None:
-        """Forget what was made below a target: the new mount hides it."""
+        """Forget what is known at and below a target: the new mount hides it."""
         prefix = path.rstrip("/") + "/"
         self._known = {known for known in self._known if not known.startswith(prefix)}
+        for known in [known for known in self._open if (known + "/").startswith(prefix)]:
+            del self._open[known]
+
+
+def _split(path: str) -> tuple[str, str]:
+    parent, _, name = ("/" + "/".join(_components(path))).rpartition("/")
+    return parent, name
 
 
 def _components(path: str) -> list[str]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from substrate.kernel.plan import FAIL, IDLE, JUMP, KIND_CELL, KIND_POINTER
+from substrate.kernel.plan import FAIL, IDLE, JUMP, KIND_CELL, KIND_POINTER, RESET
 from substrate.kernel.syscalls import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from substrate.kernel.plan import Op, Plan
 
-_SPECIAL = {IDLE: "(reap for ever)", FAIL: "(fail with the last error)", JUMP: "(skip)"}
+_SPECIAL = {
+    IDLE: "(reap for ever)",
+    FAIL: "(fail with the last error)",
+    JUMP: "(skip)",
+    RESET: "(reset all signals)",
+}
 _LONGEST_TEXT = 80
 
 

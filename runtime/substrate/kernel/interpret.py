@@ -12,7 +12,7 @@ import errno
 import os
 import struct
 
-from substrate.kernel import messages
+from substrate.kernel import messages, signals
 from substrate.kernel.linux import raw_syscall
 from substrate.kernel.plan import (
     ANY_ERROR,
@@ -27,6 +27,7 @@ from substrate.kernel.plan import (
     OP,
     OP_SIZE,
     REAP,
+    RESET,
     TRY,
 )
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 _UINT32 = struct.Struct("=I")
 _HEADER_START = 8
+# SIGKILL and SIGSTOP have none that could be set; 32 and 33 are the threads library's.
+_NO_ACTION = {9, 19, 32, 33}
 _NATIVE_ONLY = REAP | IDLE | TRY | FAIL
 
 
@@ -107,6 +110,10 @@ def run(image: Image, stop: int) -> None:
         flags, skip, ignore = op[1], op[3], op[6:9]
         if flags & _NATIVE_ONLY:
             _fail(image, index, errno.ENOSYS)
+        if flags & RESET:
+            _reset_signals()
+            index += 1
+            continue
         if flags & JUMP:
             index += 1 + skip
             continue
@@ -119,6 +126,12 @@ def run(image: Image, stop: int) -> None:
                 _fail(image, index, -result)
             index += skip
         index += 1
+
+
+def _reset_signals() -> None:
+    for number in signals.all_numbers() - _NO_ACTION:
+        signals.handle(number, signals.DEFAULT)
+    signals.unblock_all()
 
 
 def _fail(image: Image, index: int, number: int) -> None:

@@ -37,6 +37,7 @@ IDLE = 1 << 19  # no call: become the reaping init of whoever comes
 TRY = 1 << 20  # on failure remember the error (EACCES wins) and go on
 FAIL = 1 << 21  # no call: fail with the error remembered by TRY
 JUMP = 1 << 22  # no call: skip
+RESET = 1 << 23  # no call: default action for every signal, none blocked
 
 ANY_ERROR = -1
 
@@ -234,18 +235,11 @@ class PlanBuilder:
             words.append(arg.offset)
         if expect is not None:
             flags |= EXPECT
-        self._ops.append(
-            Op(
-                number=NUMBERS[name] if name else -1,
-                flags=flags | kinds,
-                args=tuple(words),
-                store=store.offset if store else 0,
-                skip=0,
-                step=max(len(self._steps) - 1, 0),
-                expect=expect or 0,
-                ignore=ignore,
-            )
-        )
+        number = NUMBERS[name] if name else -1
+        stored = store.offset if store else 0
+        step = max(len(self._steps) - 1, 0)
+        op = Op(number, flags | kinds, tuple(words), stored, 0, step, expect or 0, ignore)
+        self._ops.append(op)
         return len(self._ops) - 1
 
     def skip_to_here(self, index: int) -> None:

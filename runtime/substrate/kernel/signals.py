@@ -13,6 +13,7 @@ else:
     import _signal
 
 LAST = 64
+DEFAULT = 0
 
 
 def named(name: str) -> int | None:
@@ -31,6 +32,11 @@ def send(pidfd: int, number: int) -> None:
 def handle(number: int, handler: Handler) -> Handler:
     """Set the handler of a signal and return the former one."""
     return _signal.signal(number, handler)
+
+
+def unblock_all() -> None:
+    """Let every signal through."""
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
 def all_numbers() -> set[int]:

@@ -102,8 +102,14 @@ def create(context: Context, request: CreateRequest, world: World) -> Created:
         # As it is now: `exec`, and hooks after `create`, must not see a bundle changed since.
         world.write_file(CONFIG_FILE, jsontext.dumps(data))
         state = _first_state(request, spec)
+        state = _with_layer(context, world, spec, state)
         world.write(state)
-        state = _make_layer(context, world, spec, state)
+        if state.layer is not None:
+            prepare_directory(context.data)
+            prepare_directory(world.data)
+            os.mkdir(state.layer.directory, 0o700)
+            layer = state.layer
+            make_layer(layer.directory, layer.project, layer.at, layer.userxattr)
         return _launch(world, spec, request, state)
     except BaseException:
         forget(world)
@@ -132,7 +138,7 @@ def _first_state(request: CreateRequest, spec: WorldSpec) -> states.State:
     )
 
 
-def _make_layer(
+def _with_layer(
     context: Context, world: World, spec: WorldSpec, state: states.State
 ) -> states.State:
     project = spec.project
@@ -142,16 +148,8 @@ def _make_layer(
     check_separate(project.path, context.root, context.data, context.cache)
     if project.layer is None:
         return state
-    userxattr = not spec.rootful
-    # First on record, then made: `delete` finds it whenever we are killed.
-    layer = states.Layer(project.path, project.at, project.layer, userxattr)
-    state = replace(state, layer=layer, data=world.data)
-    world.write(state)
-    prepare_directory(context.data)
-    prepare_directory(world.data)
-    os.mkdir(project.layer, 0o700)
-    make_layer(project.layer, project.path, project.at, userxattr)
-    return state
+    layer = states.Layer(project.path, project.at, project.layer, not spec.rootful)
+    return replace(state, layer=layer, data=world.data)
 
 
 def _launch(world: World, spec: WorldSpec, request: CreateRequest, state: states.State) -> Created:

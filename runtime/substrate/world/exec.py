@@ -98,6 +98,7 @@ def _launch(
 ) -> tuple[Conversation, int]:
     if request.executor == "python":
         # It joins as a fork of this very process, which must be untraceable before that.
+        from substrate.kernel.identity import set_dumpable
 
         set_dumpable(False)
     steps = exec_sequence(

@@ -65,6 +65,7 @@ class AttachSkeletonRoot:
         tree = out.new_cell("skeleton")
         new_filesystem(out, "tmpfs", None, (("mode", "755"), ("size", "1m")), tree)
         _attach_root(out, tree)
+        out.claim_root()
 
 
 @record
@@ -150,7 +151,7 @@ class FilesystemMount:
         is_proc = self.type == "proc" and self.destination == "/proc"
         tree = out.proc if is_proc else out.new_cell(self.type)
         new_filesystem(out, self.type, self.source, data, tree, self.options.flags_set)
-        out.attach(tree, self.destination)
+        out.attach(tree, self.destination, ours=self.type == "tmpfs")
         set_propagation(out, tree, self.options.propagation)
         if not is_proc:
             out.close(tree)

@@ -7,7 +7,7 @@ import struct
 
 from substrate.kernel import messages
 from substrate.kernel.constants import Clone, O, Pr
-from substrate.kernel.plan import LEAVE
+from substrate.kernel.plan import LEAVE, RESET
 from substrate.record import record
 
 TYPE_CHECKING = False
@@ -40,12 +40,7 @@ class ResetSignals:
 
     def lower(self, out: Lowering) -> None:
         """Append the system calls."""
-        default = out.plan.constant(bytes(32))
-        # SIGKILL and SIGSTOP cannot be set; 32 and 33 are ignored by glibc's posix_spawn.
-        for signal in range(1, 65):
-            if signal not in (9, 19):
-                out.plan.call("rt_sigaction", signal, default, 0, 8)
-        out.plan.call("rt_sigprocmask", 2, default, 0, 8)
+        out.plan.call("", flags=RESET)
 
 
 @record

@@ -17,7 +17,7 @@ enum { MAGIC = 0x53554253, VERSION = 1 };
 enum { KIND_WORD, KIND_POINTER, KIND_CELL };
 enum {
 	EXPECT = 1 << 16, LEAVE = 1 << 17, REAP = 1 << 18,
-	IDLE = 1 << 19, TRY = 1 << 20, FAIL = 1 << 21, JUMP = 1 << 22,
+	IDLE = 1 << 19, TRY = 1 << 20, FAIL = 1 << 21, JUMP = 1 << 22, RESET = 1 << 23,
 };
 enum { EACCES_ = 13, EINTR_ = 4, ECHILD_ = 10, EPROTO_ = 71, ANY_ERROR = -1 };
 enum { TAG_ERROR = 0x21525245, TAG_PID = 0x20444950 }; /* "ERR!", "PID " */
@@ -42,7 +42,7 @@ struct message {
 };
 
 #if defined(__x86_64__)
-enum { SYS_write = 1, SYS_mmap = 9, SYS_rt_sigprocmask = 14, SYS_rt_sigtimedwait = 128,
+enum { SYS_write = 1, SYS_mmap = 9, SYS_rt_sigaction = 13, SYS_rt_sigprocmask = 14, SYS_rt_sigtimedwait = 128,
        SYS_getpid = 39, SYS_wait4 = 61, SYS_kill = 62, SYS_exit_group = 231, SYS_fstat = 5,
        SYS_close_range = 436, SYS_close = 3, SYS_lseek = 8 };
 static i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
@@ -56,7 +56,7 @@ static i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 }
 __asm__(".globl _start\n_start:\n xor %ebp,%ebp\n mov %rsp,%rdi\n and $-16,%rsp\n call begin\n hlt\n");
 #elif defined(__aarch64__) || defined(__riscv)
-enum { SYS_write = 64, SYS_mmap = 222, SYS_rt_sigprocmask = 135, SYS_rt_sigtimedwait = 137,
+enum { SYS_write = 64, SYS_mmap = 222, SYS_rt_sigaction = 134, SYS_rt_sigprocmask = 135, SYS_rt_sigtimedwait = 137,
        SYS_getpid = 172, SYS_wait4 = 260, SYS_kill = 129, SYS_exit_group = 94, SYS_fstat = 80,
        SYS_close_range = 436, SYS_close = 57, SYS_lseek = 62 };
 #if defined(__aarch64__)
@@ -96,6 +96,16 @@ static void report(int fd, u32 tag, i32 value)
 {
 	struct message message = { tag, value };
 	call(SYS_write, fd, (u64)&message, sizeof message, 0, 0, 0);
+}
+
+/* Default action for every signal, none blocked: Python leaves SIGPIPE and SIGXFSZ ignored, glibc's
+ * posix_spawn two of its own, and the caller may have been started by nohup. */
+static void reset_signals(void)
+{
+	u64 action[4] = { 0 }, none = 0;
+	for (int signal = 1; signal <= 64; signal++)
+		call(SYS_rt_sigaction, signal, (u64)action, 0, 8, 0, 0);
+	call(SYS_rt_sigprocmask, 2, (u64)&none, 0, 8, 0, 0);
 }
 
 /* Forward what is sent to pid 1, collect whoever dies, end with the child's status.
@@ -164,6 +174,10 @@ static void run(struct header *plan)
 		i64 result;
 		if (op->flags & IDLE)
 			reap(0);
+		if (op->flags & RESET) {
+			reset_signals();
+			continue;
+		}
 		if (op->flags & JUMP) {
 			i += op->skip;
 			continue;
