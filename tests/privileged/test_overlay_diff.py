@@ -8,7 +8,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from substrate.filesystem.diff import diff_layer
@@ -177,6 +177,21 @@ SETTINGS = settings(
 )
 
 
+# The last name of a copied file goes with its directory; its other name shows the copy.
+@example(
+    setup=[["mkdir", "a"], ["write", "b", ""], ["link", "b", "a/c"]],
+    actions=[["write", "a/c", "1"], ["folder", "a"]],
+)
+# Moved out of a directory that is moved itself, and a new file takes its name there.
+@example(
+    setup=[["mkdir", "a"], ["mkdir", "a/a"], ["write", "a/a/x", "one"], ["write", "a/b", ""]],
+    actions=[["rename", "a/a", "c"], ["write", "a/a", "two"], ["rename", "a", "d"]],
+)
+# Two directories change places, and a file in one of them changes.
+@example(
+    setup=[["mkdir", "a"], ["write", "a/x", "one"], ["mkdir", "b"], ["write", "b/x", "two"]],
+    actions=[["exchange", "a", "b"], ["append", "b/x", "1"]],
+)
 @settings(SETTINGS, max_examples=int(os.environ.get("SUBSTRATE_DIFF_EXAMPLES", "300")))
 @given(setup=setups, actions=sequences)
 def test_diff_is_what_a_walk_before_and_after_finds(
