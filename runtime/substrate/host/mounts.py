@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 import tempfile
+from contextlib import suppress
 
 from substrate.host.children import (
     become_unprivileged,
@@ -126,7 +127,10 @@ def _try_in_directory(attempt: Callable[[str], None]) -> str:
     try:
         return try_in_child(lambda: attempt(directory))
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        # overlayfs leaves work/work with mode 000, which only root could look into.
+        with suppress(FileNotFoundError):
+            os.chmod(f"{directory}/work/work", 0o700)
+        shutil.rmtree(directory)
 
 
 def _mount_overlay(directory: str, extra: str) -> None:

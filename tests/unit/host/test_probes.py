@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("name", sorted(PROBES))
-def test_probe_answers_and_leaves_nothing_behind(name: str) -> None:
+def test_probe_answers_and_leaves_nothing_behind(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     before = leaks.take_census()
     reason = PROBES[name].reason()
     assert isinstance(reason, str)
     assert leaks.new_since(before) == {}
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_probe_rows_say_what_they_are_for() -> None:
