@@ -67,7 +67,7 @@ def test_a_record_cannot_be_changed() -> None:
     with pytest.raises(AttributeError, match=r"Point\.x cannot change: records are frozen"):
         point.x = 3  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(AttributeError, match="frozen"):
-        del point.x
+        del point.x  # pyright: ignore[reportAttributeAccessIssue]
     assert point.x == 1
 
 
