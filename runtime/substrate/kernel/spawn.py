@@ -75,9 +75,11 @@ def spawn(
 
 
 def _spawn_native(plan: Plan, inputs: dict[str, int], fds: set[int]) -> int:
+    encoded = plan.encode(inputs)
     program = world_init_fd()
-    image = sealed_memfd("plan", plan.encode(inputs))
+    image = -1
     try:
+        image = sealed_memfd("plan", encoded)
         return os.posix_spawn(
             f"/proc/self/fd/{program}",
             ["world-init", str(image)],
@@ -89,7 +91,8 @@ def _spawn_native(plan: Plan, inputs: dict[str, int], fds: set[int]) -> int:
         )
     finally:
         os.close(program)
-        os.close(image)
+        if image >= 0:
+            os.close(image)
 
 
 def _spawn_python(plan: Plan, inputs: dict[str, int], fds: set[int]) -> int:
@@ -98,9 +101,13 @@ def _spawn_python(plan: Plan, inputs: dict[str, int], fds: set[int]) -> int:
 
     from substrate.kernel import credentials, interpret
 
-    program = world_init_fd()
     encoded = plan.encode(inputs)
-    pid = os.fork()
+    program = world_init_fd()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(program)
+        raise
     if pid:
         os.close(program)
         return pid
