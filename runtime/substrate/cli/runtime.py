@@ -14,10 +14,12 @@ from substrate.cli import options
 from substrate.cli.parse import Arguments, parse
 from substrate.cli.report import reporter
 from substrate.cli.terminal import OutputClosedError, flush, write
+from substrate.kernel import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import FrameType
     from typing import NoReturn
 
     from substrate.cli.parse import Values
@@ -29,6 +31,7 @@ VERBS = {verb.name: verb.module for verb in options.VERBS}
 SPEC_VERSION = "1.2.0"
 
 _INTERRUPTED = 128 + 2
+_ENDING = (1, 15)  # SIGHUP, SIGTERM
 _OUTPUT_CLOSED = 128 + 13
 
 
@@ -43,6 +46,8 @@ def main(words: Sequence[str]) -> int:
         flush()
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except _EndedBySignal as ended:
+        return 128 + ended.number
     except OutputClosedError:
         # `… | head` has seen enough: what a shell reports of a program that SIGPIPE ended.
         # SIGPIPE itself stays ignored, or a lost peer would end us halfway through a world.
@@ -69,9 +74,22 @@ def entry() -> NoReturn:
     """Be the executable."""
     # A call lives for milliseconds; a collection in it only costs.
     gc.disable()
+    for number in _ENDING:
+        signals.handle(number, _end_by_signal)
     status = main(sys.argv[1:])
     # Skips the interpreter's own teardown, 0.3 ms; main has flushed standard output.
     os._exit(status)
+
+
+class _EndedBySignal(BaseException):
+    """Unwinds the stack, so that a half-made world is taken back before the process ends."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def _end_by_signal(number: int, _frame: FrameType | None) -> NoReturn:
+    raise _EndedBySignal(number)
 
 
 def _print_version(as_json: bool) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from substrate.kernel.plan import Plan
 
 _MSG_CMSG_CLOEXEC = 0x40000000
+# SCM_MAX_FD (253) descriptors and their header.
+_LARGEST_CONTROL = 16 + 4 * 253
 
 
 def compile_plan(steps: Iterable[Step]) -> Plan:
@@ -58,13 +60,15 @@ class Conversation:
         """Wait for a message and return its value; raises what failed when that comes instead."""
         return self._receive(tag)[0]
 
-    def expect_descriptor(self, tag: bytes) -> int:
-        """Wait for a message that carries a descriptor, and return the descriptor."""
+    def expect_descriptors(self, tag: bytes, count: int) -> list[int]:
+        """Wait for a message that carries descriptors, and return them."""
         _, fds = self._receive(tag)
-        if len(fds) != 1:
-            message = f"the setup process sent {len(fds)} descriptors instead of one"
-            raise StepError(message)
-        return fds[0]
+        if len(fds) != count:
+            for fd in fds:
+                os.close(fd)
+            message = f"the setup process sent {len(fds)} descriptors instead of {count}"
+            raise StepError(message, "raise the limit of open files: ulimit -n")
+        return fds
 
     def go(self, descriptors: Iterable[int] = ()) -> None:
         """Let the plan go on, with descriptors if it waits for any."""
@@ -105,7 +109,7 @@ class Conversation:
 
     def _read(self, size: int) -> tuple[bytes, list[tuple[int, int, bytes]]]:
         try:
-            raw, control, _, _ = self._socket.recvmsg(size, 64, _MSG_CMSG_CLOEXEC)
+            raw, control, _, _ = self._socket.recvmsg(size, _LARGEST_CONTROL, _MSG_CMSG_CLOEXEC)
         except TimeoutError:
             message = f"the setup process has not answered for {messages.ANSWER_TIMEOUT_S:.0f} s"
             raise StepError(message, f"see /proc/{self.pid}/stack for where it waits") from None

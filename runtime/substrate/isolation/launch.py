@@ -53,7 +53,7 @@ def launch(
     try:
         if "user" in spec.new_namespaces:
             talk.expect(messages.USER)
-            unmapped = _give_identity(spec, talk)
+            unmapped = _give_identity(spec, talk, executor)
         if spec.forks:
             talk.follow_fork()
         on_pid(talk.pid)
@@ -64,7 +64,7 @@ def launch(
             on_mounted()
             talk.go()
         if spec.process is not None and spec.process.terminal:
-            master = talk.expect_descriptor(messages.CONSOLE)
+            master = talk.expect_descriptors(messages.CONSOLE, 1)[0]
         talk.expect(messages.READY)
     except BaseException:
         if master >= 0:
@@ -74,7 +74,7 @@ def launch(
     return Launched(talk, master, tuple(unmapped))
 
 
-def _give_identity(spec: WorldSpec, talk: Conversation) -> list[str]:
+def _give_identity(spec: WorldSpec, talk: Conversation, executor: str) -> list[str]:
     """Write the id maps and send the mounts; return the sources that could not be id-mapped."""
     if spec.identity is None:
         message = "the user namespace has no id maps"
@@ -86,15 +86,16 @@ def _give_identity(spec: WorldSpec, talk: Conversation) -> list[str]:
     userns_fd = os.open(f"/proc/{talk.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     try:
         mounts = PreparedMounts(spec, userns_fd)
+        try:
+            mounts.lock(userns_fd, executor)
+            talk.go(mounts.fds)
+        finally:
+            mounts.close()
     except OSError as error:
         message = f"cannot prepare the mounts of the world: {error.strerror}"
         raise StepError(message, errno=error.errno or 0) from error
     finally:
         os.close(userns_fd)
-    try:
-        talk.go(mounts.fds)
-    finally:
-        mounts.close()
     return mounts.unmapped
 
 

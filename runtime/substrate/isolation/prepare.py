@@ -2,24 +2,27 @@
 
 Used with privilege and a user namespace: the world's uid 0 is a powerless uid outside, which may
 not reach every source, and only the initial namespace may make an id-mapped mount of them. What
-is made here is attached by the plan; its attributes are locked against the world, because it
-comes from a more privileged mount namespace (mount_namespaces(7)).
+is made here is locked against the world (`steps/locking.py`), then attached by the plan.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from substrate.bundle.mount_options import MountOptions
 from substrate.errors import UnsupportedError
+from substrate.isolation.conversation import Conversation, compile_plan, end
+from substrate.isolation.hostview import READ_ONLY
+from substrate.isolation.sequence import locking_sequence
 from substrate.isolation.steps.project import (
     PROJECT_ATTRIBUTES,
     ROOTFUL_OPTIONS,
     escape,
     project_options,
 )
-from substrate.kernel import mountapi
+from substrate.kernel import messages, mountapi
 from substrate.kernel.credentials import FilesystemIdentity
 
 TYPE_CHECKING = False
@@ -55,6 +58,21 @@ class PreparedMounts:
             self.close()
             raise
 
+    def lock(self, userns_fd: int, executor: str) -> None:
+        """Replace the mounts by copies whose flags the world cannot change."""
+        if not self.fds:
+            return
+        directories = tuple(stat.S_ISDIR(os.fstat(fd).st_mode) for fd in self.fds)
+        inputs = {f"mount{number}": fd for number, fd in enumerate(self.fds)}
+        plan = compile_plan(locking_sequence(directories))
+        talk = Conversation(plan, inputs | {"userns": userns_fd}, executor)
+        try:
+            locked = talk.expect_descriptors(messages.READY, len(directories))
+        finally:
+            end(talk)
+        self.close()
+        self.fds = locked
+
     def close(self) -> None:
         """Close the descriptors; what has not been attached by then goes away."""
         for fd in self.fds:
@@ -65,7 +83,9 @@ class PreparedMounts:
         fd = mountapi.clone_mount(source, recursive=options.recursive_bind)
         self.fds.append(fd)
         _set_attributes(fd, options)
-        if self._idmap < 0:
+        # The host view keeps its owners, who are nobody's inside: shown as the world's own, uid 0
+        # would read what only root may, such as /etc/ssl/private.
+        if self._idmap < 0 or options is READ_ONLY:
             return
         try:
             mountapi.set_mount_attributes(

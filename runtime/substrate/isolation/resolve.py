@@ -309,10 +309,8 @@ def _denied(config: Config, project: ResolvedProject | None) -> tuple[str, ...]:
         return ()
     if not extension.project.deny:
         return ()
-    from glob import glob
+    from substrate.isolation.denied import matching_paths
 
     return tuple(
-        f"{project.at}/{match}"
-        for pattern in extension.project.deny
-        for match in sorted(glob(pattern, root_dir=project.path, recursive=True))
+        f"{project.at}/{path}" for path in matching_paths(project.path, extension.project.deny)
     )

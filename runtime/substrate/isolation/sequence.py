@@ -14,6 +14,11 @@ from substrate.isolation.steps.devices import (
     OpenTerminal,
     TakeSession,
 )
+from substrate.isolation.steps.locking import (
+    PassIntoUserNamespace,
+    ReturnMounts,
+    StageMounts,
+)
 from substrate.isolation.steps.mounts import (
     AttachDirectoryRoot,
     AttachSkeletonRoot,
@@ -112,6 +117,12 @@ def create_sequence(spec: WorldSpec) -> Iterator[Step]:
     linux = spec.config.linux
     yield PivotRoot(not spec.no_pivot, PROPAGATIONS.get(linux.rootfs_propagation or "", 0))
     yield HandOver()
+    # Company in a user namespace that was joined could trace us where it is the same user: without
+    # capabilities and, at the gate, still without a filter. A new one of an ordinary user stays
+    # traceable: only its own payload is in it, and the runtime enters it by this process.
+    hidden = spec.rootful or any(name == "user" for name, _ in spec.joined_namespaces)
+    if hidden:
+        yield HideFromPtrace()
     if process is None:
         yield from _nobody(spec)
     else:
@@ -119,7 +130,7 @@ def create_sequence(spec: WorldSpec) -> Iterator[Step]:
         identity = spec.identity
         yield from _process(
             process, spec.seccomp, linux.personality, gate(spec), spec.preserve_fds,
-            may_set_groups=identity is None or identity.may_set_groups,
+            may_set_groups=identity is None or identity.may_set_groups, hidden=hidden,
         )  # fmt: skip
 
 
@@ -141,6 +152,8 @@ def exec_sequence(
     yield from _join(namespaces)
     yield JoinSessionKeyring()
     yield HandOver()
+    # Again: the Python executor hands over by an execve, which made us traceable.
+    yield HideFromPtrace()
     if takes_input:
         yield TakeInput()
     if process.terminal:
@@ -148,8 +161,9 @@ def exec_sequence(
         yield OpenTerminal(process.console_size, process.user.uid, console=False)
     yield TakeSession(process.terminal)
     yield from _process(
-        process, seccomp, None, (), preserve_fds, may_set_groups=may_set_groups, path=path
-    )
+        process, seccomp, None, (), preserve_fds, may_set_groups=may_set_groups, hidden=True,
+        path=path,
+    )  # fmt: skip
 
 
 def hook_sequence(
@@ -173,6 +187,13 @@ def _join(namespaces: tuple[str, ...]) -> Iterator[Step]:
     yield JoinWorld(namespaces)
     if "pid" in namespaces or "time" in namespaces:
         yield ForkIntoPidNamespace()
+
+
+def locking_sequence(directories: tuple[bool, ...]) -> Iterator[Step]:
+    """Yield the steps that lock prepared mounts against the world they are for."""
+    yield StageMounts(directories)
+    yield PassIntoUserNamespace()
+    yield ReturnMounts(len(directories))
 
 
 def has_creation_hooks(spec: WorldSpec) -> bool:
@@ -224,7 +245,11 @@ def _file_systems(spec: WorldSpec) -> Iterator[Step]:
     if spec.root_path is None:
         yield AttachSkeletonRoot()
     else:
-        yield AttachDirectoryRoot(spec.root_path, spec.mounts_from_runtime)
+        # Devices are made in the world's own /dev; a node in the image could be any disk.
+        nodev = any(mount.destination == "/dev" for mount in spec.mounts) and all(
+            device.path.startswith("/dev/") for device in spec.devices
+        )
+        yield AttachDirectoryRoot(spec.root_path, spec.mounts_from_runtime, nodev)
     for path, target in spec.links:
         yield MakeSymlink(path, target)
     for number, mount in enumerate(spec.mounts):
@@ -283,6 +308,7 @@ def _process(
     preserve_fds: int,
     *,
     may_set_groups: bool,
+    hidden: bool,
     path: str | None = None,
 ) -> Iterator[Step]:
     for limit in process.rlimits:
@@ -304,6 +330,9 @@ def _process(
     yield DropBoundingSet(capabilities.bounding if capabilities else ())
     user = process.user
     yield BecomeUser(user.uid, user.gid, user.additional_gids, may_set_groups)
+    if hidden:
+        # The change of user resets it to the sysctl fs.suid_dumpable, which may be 1.
+        yield HideFromPtrace()
     # As the payload's user, who must be allowed in there.
     yield EnterDirectory(process.cwd)
     yield SetUmask(0o022 if user.umask is None else user.umask)

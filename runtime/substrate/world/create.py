@@ -35,7 +35,10 @@ BUNDLE_FILE = "config.json"
 
 @record
 class CreateRequest:
-    """What `create` and `run` are asked for; `listening`: another process will start it."""
+    """What `create` and `run` are asked for.
+
+    `listening`: another process will start it. `has_console`: somebody takes the pty master.
+    """
 
     world_id: str
     bundle: str
@@ -43,6 +46,7 @@ class CreateRequest:
     project: str | None = None
     overrides: Overrides = NO_OVERRIDES
     listening: bool = True
+    has_console: bool = False
     no_pivot: bool = False
     new_keyring: bool = True
     preserve_fds: int = 0
@@ -99,8 +103,9 @@ def create(context: Context, request: CreateRequest, world: World) -> Created:
     try:
         data, config, process = read_request(request)
         spec = make_spec(context, request, config, process, world.data)
+        _check_console(request, spec.process)
         # As it is now: `exec`, and hooks after `create`, must not see a bundle changed since.
-        world.write_file(CONFIG_FILE, jsontext.dumps(data))
+        world.write_file(CONFIG_FILE, jsontext.dumps(_as_run(data, spec.process)))
         state = _first_state(request, spec)
         state = _with_layer(context, world, spec, state)
         world.write(state)
@@ -121,6 +126,29 @@ def forget(world: World) -> None:
     if os.path.lexists(world.data):
         remove_layers(world.data)
     world.remove()
+
+
+def _check_console(request: CreateRequest, process: Process | None) -> None:
+    if process is not None and process.terminal and not request.has_console:
+        message = "the world has a terminal, and nobody to take it"
+        raise UsageError(message, "use --console-socket, or `run` without --detach")
+
+
+def _as_run(data: dict[str, Any], process: Process | None) -> dict[str, Any]:
+    """Return the configuration with the process's user, directory and environment as resolved.
+
+    They are the defaults of every later `exec`.
+    """
+    if process is None:
+        return data
+    user = {
+        "uid": process.user.uid,
+        "gid": process.user.gid,
+        "additionalGids": list(process.user.additional_gids),
+        "umask": process.user.umask,
+    }
+    resolved = {"args": list(process.args), "cwd": process.cwd, "env": list(process.env)}
+    return data | {"process": {**(data.get("process") or {}), **resolved, "user": user}}
 
 
 def _first_state(request: CreateRequest, spec: WorldSpec) -> states.State:

@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 import select
 
-from substrate.errors import SubstrateError, WorldNotFoundError, WorldStateError
+from substrate.errors import (
+    SubstrateError,
+    WorldExistsError,
+    WorldNotFoundError,
+    WorldStateError,
+)
 from substrate.filesystem.removal import remove_layers
 from substrate.kernel import procfs
 from substrate.record import replace
@@ -36,8 +41,7 @@ def delete(
     try:
         world = World.open(context, world_id)
     except WorldNotFoundError:
-        # The state may be gone and layers be left, when an earlier `delete` was killed.
-        _remove_data(context, world_id)
+        _remove_orphaned_data(context, world_id)
         if force:
             return
         raise
@@ -109,6 +113,22 @@ def _reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
         return
+
+
+def _remove_orphaned_data(context: Context, world_id: str) -> None:
+    """Remove layers without a state, which an earlier `delete` that was killed has left.
+
+    Under a claim of the id: a `create` of the same id may be making new ones right now.
+    """
+    if not os.path.lexists(os.path.join(context.data, world_id)):
+        return
+    try:
+        world = World.claim(context, world_id)
+    except WorldExistsError:
+        return
+    with world:
+        _remove_data(context, world_id)
+        world.remove()
 
 
 def _remove_data(context: Context, world_id: str) -> None:

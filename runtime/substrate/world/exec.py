@@ -111,7 +111,7 @@ def _launch(
         if "pid" in state.namespaces or "time" in state.namespaces:
             talk.follow_fork()
         if process.terminal:
-            master = talk.expect_descriptor(messages.CONSOLE)
+            master = talk.expect_descriptors(messages.CONSOLE, 1)[0]
         talk.wait_for_exec()
     except BaseException:
         if master >= 0:

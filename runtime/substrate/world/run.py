@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-from substrate.errors import SubstrateError
+from substrate.errors import WorldNotFoundError
 from substrate.isolation.conversation import end
 from substrate.world.console import connect_console, send_console
 from substrate.world.create import create
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
 
     from substrate.world.context import Context
     from substrate.world.create import CreateRequest
+    from substrate.world.state import State
 
 
 def run(
@@ -58,19 +57,19 @@ def run(
             raise
         created.talk.close()
         if detach:
-            _refuse_unowned_terminal(master)
             return 0
         # Not under the lock: `kill`, `exec` and `state` come in meanwhile.
         world.unlock()
         status = attend(created.state.pid, master)
         if not keep:
-            world.lock()
-            remove(world, state, warn)
+            _remove_if_there(world, state, warn)
         return status
 
 
-def _refuse_unowned_terminal(master: int) -> None:
-    if master >= 0:
-        os.close(master)
-        message = "a detached world's terminal needs somebody to own it"
-        raise SubstrateError(message, "use --console-socket")
+def _remove_if_there(world: World, state: State, warn: Callable[[str], None]) -> None:
+    try:
+        world.lock()
+    except WorldNotFoundError:
+        # `delete --force` from elsewhere ended the world, and with it our wait.
+        return
+    remove(world, state, warn)

@@ -59,18 +59,22 @@ class World:
         """Make the directory of a new world and lock it; raises `WorldExistsError`."""
         check_id(world_id)
         prepare_directory(context.root)
-        world = cls(context, world_id)
-        try:
-            os.mkdir(world.path, 0o700)
-        except FileExistsError:
-            message = f"the id {world_id} is already in use"
-            hint = f"substrate-runtime delete --force {world_id}"
-            raise WorldExistsError(message, hint) from None
-        world._open()
-        # Uncontended: a `delete` that came in between finds no state yet and waits or removes
-        # the directory, which the check in `lock` tells us.
-        world.lock()
-        return world
+        while True:
+            world = cls(context, world_id)
+            try:
+                os.mkdir(world.path, 0o700)
+            except FileExistsError:
+                message = f"the id {world_id} is already in use"
+                hint = f"substrate-runtime delete --force {world_id}"
+                raise WorldExistsError(message, hint) from None
+            try:
+                world._open()
+                world.lock()
+            except WorldNotFoundError:
+                # A `delete` came in before our lock and removed the stateless directory.
+                world.close()
+                continue
+            return world
 
     @classmethod
     def open(cls, context: Context, world_id: str) -> World:

@@ -7,7 +7,6 @@ import os
 from substrate.cli.calls import context_of
 from substrate.cli.report import warn
 from substrate.cli.requests import bundle_directory, overrides_of
-from substrate.errors import SubstrateError
 from substrate.isolation.conversation import end
 from substrate.world.console import connect_console, send_console
 from substrate.world.create import BUNDLE_FILE, CreateRequest, create
@@ -17,14 +16,12 @@ from substrate.world.store import World
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _socket import socket
-
     from substrate.cli.parse import Arguments
     from substrate.world.create import Created
 
 
-def request_of(arguments: Arguments, *, listening: bool) -> CreateRequest:
-    """Return what `create` and `run` are asked for."""
+def request_of(arguments: Arguments, *, listening: bool, attended: bool = False) -> CreateRequest:
+    """Return what `create` and `run` are asked for; `attended`: the caller relays a terminal."""
     config = arguments.text("config")
     return CreateRequest(
         world_id=arguments.operands[0],
@@ -33,6 +30,7 @@ def request_of(arguments: Arguments, *, listening: bool) -> CreateRequest:
         project=arguments.text("project"),
         overrides=overrides_of(arguments),
         listening=listening,
+        has_console=attended or arguments.text("console_socket") is not None,
         no_pivot=arguments.flag("no_pivot"),
         new_keyring=not arguments.flag("no_new_keyring"),
         preserve_fds=arguments.number("preserve_fds") or 0,
@@ -51,22 +49,14 @@ def run(arguments: Arguments) -> int:
         try:
             for name, reason in created.state.degraded:
                 warn(f"{name}: {reason}")
-            _give_console(console, created.master_fd)
+            if console is not None and created.master_fd >= 0:
+                send_console(console, created.master_fd)
             _write_pid_file(arguments, created)
         except BaseException:
             end(created.talk)
             remove(world, created.state, warn)
             raise
     return 0
-
-
-def _give_console(console: socket | None, master_fd: int) -> None:
-    if master_fd < 0:
-        return
-    if console is None:
-        message = "the world has a terminal, and nobody to take it"
-        raise SubstrateError(message, "use --console-socket, or `run`")
-    send_console(console, master_fd)
 
 
 def _write_pid_file(arguments: Arguments, created: Created) -> None:

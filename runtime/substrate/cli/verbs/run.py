@@ -16,7 +16,7 @@ def run(arguments: Arguments) -> int:
     """Carry out the verb."""
     return running.run(
         context_of(arguments),
-        request_of(arguments, listening=False),
+        request_of(arguments, listening=False, attended=not arguments.flag("detach")),
         warn,
         detach=arguments.flag("detach"),
         keep=arguments.flag("keep"),

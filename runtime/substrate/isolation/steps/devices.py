@@ -6,8 +6,10 @@ import errno
 import stat
 import struct
 
+from substrate.bundle.mount_options import MountOptions
+from substrate.isolation.steps.mounts import set_attributes
 from substrate.kernel import messages
-from substrate.kernel.constants import At, O, OpenTree, Resolve
+from substrate.kernel.constants import At, MountAttr, O, OpenTree, Resolve
 from substrate.record import record
 
 TYPE_CHECKING = False
@@ -25,6 +27,9 @@ LINKS = (
     ("/dev/stderr", "/proc/self/fd/2"),
     ("/dev/ptmx", "pts/ptmx"),
 )
+# A device on a read-only mount can still be written to; what it keeps is mode and owner of the
+# host's node, which is the payload's own where that is the host's uid 0.
+_UNCHANGEABLE = MountOptions(flags_set=MountAttr.RDONLY | MountAttr.NOSUID | MountAttr.NOEXEC)
 _TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 TIOCSCTTY, TIOCSPTLCK, TIOCGPTPEER, TIOCSWINSZ = 0x540E, 0x40045431, 0x5441, 0x5414
 _SCM_RIGHTS_HEADER = struct.Struct("=QII")
@@ -44,6 +49,7 @@ class BindDevice:
         """Append the system calls."""
         tree = out.new_cell(self.path)
         out.open_host(self.path, recursive=False, store=tree)
+        set_attributes(out, tree, _UNCHANGEABLE)
         out.attach(tree, self.path, is_directory=False)
         out.close(tree)
 

@@ -33,10 +33,14 @@ class SetPropagation:
 
 @record
 class AttachDirectoryRoot:
-    """Make a directory of the host the world's root. `from_runtime`: it comes as a descriptor."""
+    """Make a directory of the host the world's root.
+
+    `from_runtime`: it comes as a descriptor. `nodev`: device nodes of the image are dead.
+    """
 
     path: str
     from_runtime: bool = False
+    nodev: bool = False
 
     def describe(self) -> str:
         """Say what the step does."""
@@ -49,6 +53,8 @@ class AttachDirectoryRoot:
         else:
             tree = out.new_cell("root")
             out.open_host(self.path, recursive=True, store=tree)
+        if self.nodev:
+            _mount_setattr(out, tree, MountAttr.NODEV, 0, At.RECURSIVE)
         _attach_root(out, tree)
 
 

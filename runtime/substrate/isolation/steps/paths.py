@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 
-from substrate.isolation.steps.mounts import MOUNT_ATTR, new_filesystem
+from substrate.bundle.mount_options import MountOptions
+from substrate.isolation.steps.mounts import MOUNT_ATTR, new_filesystem, set_attributes
 from substrate.kernel.constants import At, MountAttr, O, OpenTree
 from substrate.kernel.plan import JUMP
 from substrate.record import record
@@ -36,6 +37,8 @@ class MaskPaths:
         # (CVE-2025-31133).
         null, blank = out.new_cell("null"), out.new_cell("blank")
         out.open_host("/dev/null", recursive=False, store=null)
+        # Read-only, or a payload that is the host's uid 0 could change the mode of its node.
+        set_attributes(out, null, MountOptions(flags_set=MountAttr.RDONLY | MountAttr.NOEXEC))
         attributes = MountAttr.RDONLY | MountAttr.NOSUID | MountAttr.NODEV | MountAttr.NOEXEC
         new_filesystem(out, "tmpfs", None, (("size", "4k"), ("mode", "0")), blank, attributes)
         for path in self.paths:

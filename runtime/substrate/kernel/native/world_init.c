@@ -43,7 +43,7 @@ struct message {
 
 #if defined(__x86_64__)
 enum { SYS_write = 1, SYS_mmap = 9, SYS_rt_sigaction = 13, SYS_rt_sigprocmask = 14, SYS_rt_sigtimedwait = 128,
-       SYS_getpid = 39, SYS_wait4 = 61, SYS_kill = 62, SYS_exit_group = 231, SYS_fstat = 5,
+       SYS_prctl = 157, SYS_wait4 = 61, SYS_kill = 62, SYS_exit_group = 231, SYS_fstat = 5,
        SYS_close_range = 436, SYS_close = 3, SYS_lseek = 8 };
 static i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 {
@@ -57,7 +57,7 @@ static i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 __asm__(".globl _start\n_start:\n xor %ebp,%ebp\n mov %rsp,%rdi\n and $-16,%rsp\n call begin\n hlt\n");
 #elif defined(__aarch64__) || defined(__riscv)
 enum { SYS_write = 64, SYS_mmap = 222, SYS_rt_sigaction = 134, SYS_rt_sigprocmask = 135, SYS_rt_sigtimedwait = 137,
-       SYS_getpid = 172, SYS_wait4 = 260, SYS_kill = 129, SYS_exit_group = 94, SYS_fstat = 80,
+       SYS_prctl = 167, SYS_wait4 = 260, SYS_kill = 129, SYS_exit_group = 94, SYS_fstat = 80,
        SYS_close_range = 436, SYS_close = 57, SYS_lseek = 62 };
 #if defined(__aarch64__)
 static i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
@@ -116,6 +116,8 @@ static void reap(int child)
 	u64 all = ~0UL;
 	/* Blocked signals are queued even for pid 1 with default actions; see sig_ignored(). */
 	call(SYS_rt_sigprocmask, 0, (u64)&all, 0, 8, 0, 0);
+	/* As it was started by a descriptor's path, its name would be that descriptor's number. */
+	call(SYS_prctl, 15, (u64)"world-init", 0, 0, 0, 0);
 	/* Not one descriptor of the runtime outlives this point in pid 1, standard ones included. */
 	call(SYS_close_range, 0, ~0U, 0, 0, 0, 0);
 	for (;;) {
