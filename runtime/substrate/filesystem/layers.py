@@ -10,6 +10,7 @@ import os
 import stat
 
 from substrate.errors import RefusedError, SubstrateError
+from substrate.kernel.procfs import mount_points
 from substrate.record import record
 
 
@@ -59,10 +60,19 @@ def overlay_options(layer: Layer) -> tuple[tuple[str, str | None], ...]:
 
     Rootless the kernel takes neither redirects nor metacopy (`userxattr` excludes them).
     """
-    layers = (("lowerdir", layer.lower), ("upperdir", layer.upper), ("workdir", layer.work))
+    layers = (
+        ("lowerdir", _escape(layer.lower)),
+        ("upperdir", _escape(layer.upper)),
+        ("workdir", _escape(layer.work)),
+    )
     if layer.userxattr:
         return (*layers, ("userxattr", None))
     return (*layers, ("redirect_dir", "on"), ("metacopy", "on"), ("index", "on"))
+
+
+def _escape(path: str) -> str:
+    """Escape a path for an overlay option, where a colon separates layers."""
+    return path.replace("\\", "\\\\").replace(":", "\\:")
 
 
 def check_separate(project: str, *roots: str) -> None:
@@ -87,13 +97,7 @@ def nested_mounts(project: str) -> tuple[str, ...]:
     An overlay shows what is below them, so a project with mounts in it needs a layer for each.
     """
     inside = os.path.realpath(project).rstrip("/") + "/"
-    found: list[str] = []
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
-        for line in stream:
-            point = _unescape(line.split(" ", 5)[4])
-            if point.startswith(inside):
-                found.append(point)
-    return tuple(sorted(set(found)))
+    return tuple(sorted({point for point in mount_points() if point.startswith(inside)}))
 
 
 def _copy_root(source_fd: int, target_fd: int, project: str) -> None:
@@ -144,9 +148,3 @@ def _identity(path: str) -> tuple[int, int] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return (status.st_dev, status.st_ino)
-
-
-def _unescape(text: str) -> str:
-    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        text = text.replace(code, character)
-    return text

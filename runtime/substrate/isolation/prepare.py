@@ -13,13 +13,13 @@ import stat
 
 from substrate.bundle.mount_options import MountOptions
 from substrate.errors import UnsupportedError
+from substrate.filesystem.layers import overlay_options
 from substrate.isolation.conversation import Conversation, compile_plan, end
 from substrate.isolation.hostview import READ_ONLY
 from substrate.isolation.sequence import locking_sequence
 from substrate.isolation.steps.project import (
     PROJECT_ATTRIBUTES,
-    ROOTFUL_OPTIONS,
-    escape,
+    layer_of,
     project_options,
 )
 from substrate.kernel import messages, mountapi
@@ -148,11 +148,6 @@ def _map_ids_or_refuse(fd: int, idmap: int, path: str, *, recursive: bool = Fals
         raise UnsupportedError(message, hint) from None
 
 
-def _overlay(lower: str, layer: str) -> int:
-    data = (
-        ("lowerdir", escape(lower)),
-        ("upperdir", escape(f"{layer}/upper")),
-        ("workdir", escape(f"{layer}/work")),
-        *ROOTFUL_OPTIONS,
-    )
+def _overlay(lower: str, directory: str) -> int:
+    data = overlay_options(layer_of(lower, directory, rootful=True))
     return mountapi.new_mount("overlay", data, PROJECT_ATTRIBUTES)

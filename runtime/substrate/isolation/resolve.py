@@ -11,6 +11,7 @@ import os
 
 from substrate.bundle.mount_options import parse_mount_options
 from substrate.errors import BundleError, RefusedError, UnsupportedError
+from substrate.filesystem.layers import nested_mounts
 from substrate.isolation.hostview import host_view
 from substrate.isolation.identity import choose_identity, with_user
 from substrate.isolation.spec import (
@@ -21,7 +22,6 @@ from substrate.isolation.spec import (
     WorldSpec,
 )
 from substrate.isolation.steps.devices import DEFAULT_DEVICES
-from substrate.kernel.procfs import mount_points
 from substrate.record import record, replace
 
 TYPE_CHECKING = False
@@ -289,7 +289,7 @@ def _resolve_project(config: Config, demand: Demand) -> ResolvedProject | None:
 
 
 def _refuse_nested_mounts(path: str) -> None:
-    nested = [point for point in mount_points() if point.startswith(path + "/")]
+    nested = nested_mounts(path)
     if nested:
         message = f"the project {path} has another file system mounted in it: {nested[0]}"
         hint = "an overlay would show that part empty; unmount it, or choose a deeper project"

@@ -47,7 +47,14 @@ def delete(
         raise
     with world:
         try:
+            # Outside the branches below: whoever comes too late must touch nothing, since the id
+            # may be another world's by now.
             world.lock()
+        except WorldNotFoundError:
+            if force:
+                return
+            raise
+        try:
             state = world.read()
         except WorldNotFoundError:
             # Claimed and never written: the runtime that made it was killed at once.

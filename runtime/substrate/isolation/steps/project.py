@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from substrate.bundle.mount_options import MountOptions
+from substrate.filesystem.layers import Layer, overlay_options
 from substrate.isolation.steps.mounts import BindMount, new_filesystem
 from substrate.kernel.constants import MountAttr
 from substrate.record import record
@@ -12,10 +13,6 @@ if TYPE_CHECKING:
     from substrate.isolation.lowering import Lowering
     from substrate.isolation.spec import ResolvedProject
 
-# What kernel/overlayfs records in a layer, so that a rename or a chmod costs no copy and reads
-# exactly; in a user namespace only `userxattr` is allowed, without these.
-ROOTFUL_OPTIONS = (("redirect_dir", "on"), ("metacopy", "on"), ("index", "on"))
-ROOTLESS_OPTIONS: tuple[tuple[str, str | None], ...] = (("userxattr", None),)
 PROJECT_ATTRIBUTES = MountAttr.NOSUID | MountAttr.NODEV
 
 
@@ -42,13 +39,8 @@ class ProjectOverlay:
             return
         tree = out.plan.cell("mount:project") if self.from_runtime else out.new_cell("project")
         if not self.from_runtime:
-            layer = project.layer
-            data = (
-                ("lowerdir", escape(project.path)),
-                ("upperdir", escape(f"{layer}/upper")),
-                ("workdir", escape(f"{layer}/work")),
-                *(ROOTFUL_OPTIONS if self.rootful else ROOTLESS_OPTIONS),
-            )
+            layer = layer_of(project.path, project.layer, rootful=self.rootful)
+            data = overlay_options(layer)
             new_filesystem(out, "overlay", None, data, tree, PROJECT_ATTRIBUTES)
         out.attach(tree, project.at)
         out.close(tree)
@@ -60,6 +52,6 @@ def project_options(project: ResolvedProject) -> MountOptions:
     return MountOptions(recursive_set=PROJECT_ATTRIBUTES | readonly, bind=True, recursive_bind=True)
 
 
-def escape(path: str) -> str:
-    """Escape a path for an overlay option, where a colon separates layers."""
-    return path.replace("\\", "\\\\").replace(":", "\\:")
+def layer_of(lower: str, directory: str, *, rootful: bool) -> Layer:
+    """Return the layer in a directory, over a project."""
+    return Layer(f"{directory}/upper", f"{directory}/work", lower, lower, not rootful)
