@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from substrate import resources
+from substrate.errors import UsageError
 from substrate.world.overrides import Overrides
 
 TYPE_CHECKING = False
@@ -25,6 +26,9 @@ def bundle_directory(arguments: Arguments) -> str:
 
 def overrides_of(arguments: Arguments) -> Overrides:
     """Return what the options of `run` and `exec` say about the process."""
+    if arguments.command and arguments.command[0].startswith("-"):
+        message = f"{arguments.command[0]!r} comes after the id, where the command begins"
+        raise UsageError(message, "options go before the id; write a program's path as ./-name")
     return Overrides(
         args=arguments.command,
         cwd=arguments.text("cwd"),

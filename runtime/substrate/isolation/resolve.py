@@ -132,6 +132,12 @@ def _check_unavailable(
         )
     if _has_limits(config) and not demand.no_cgroups:
         losses.lose("cgroup", "resource limits need cgroup support, which is not available yet")
+    if _needs_device_filter(config, process):
+        losses.lose(
+            "device-rules",
+            "the device rules of linux.resources need a device filter, which is not available yet:"
+            " with CAP_MKNOD and no user namespace the world can make any device",
+        )
     if extension is not None and extension.network.mode in ("filtered", "pinned"):
         losses.lose(
             "network", "filtered networks are not available yet; the world gets no network at all"
@@ -159,6 +165,18 @@ def _has_limits(config: Config) -> bool:
     # Denying all devices is what an unprivileged world has anyway: it can make none, and its
     # mounts are nodev.
     return any(value for name, value in resources.items() if name != "devices")
+
+
+def _needs_device_filter(config: Config, process: Process | None) -> bool:
+    """Whether nothing else keeps the world from the devices its bundle denies."""
+    rules = (config.linux.resources or {}).get("devices") or ()
+    capabilities = process.capabilities if process is not None else None
+    return (
+        any(not rule.get("allow") for rule in rules)
+        and config.linux.namespace("user") is None
+        and capabilities is not None
+        and "CAP_MKNOD" in capabilities.bounding
+    )
 
 
 def _joined(config: Config) -> tuple[tuple[str, str], ...]:
