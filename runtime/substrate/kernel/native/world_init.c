@@ -22,6 +22,15 @@ enum {
 enum { EACCES_ = 13, EINTR_ = 4, ECHILD_ = 10, EPROTO_ = 71, ANY_ERROR = -1 };
 enum { TAG_ERROR = 0x21525245, TAG_PID = 0x20444950 }; /* "ERR!", "PID " */
 
+enum { PR_GET_DUMPABLE = 3, PR_SET_DUMPABLE = 4, PR_SET_SECCOMP = 22, PR_SET_NO_NEW_PRIVS = 38 };
+#if defined(__x86_64__)
+enum { AUDIT_ARCH = 0xC000003E };
+#elif defined(__aarch64__)
+enum { AUDIT_ARCH = 0xC00000B7 };
+#else
+enum { AUDIT_ARCH = 0xC00000F3 };
+#endif
+
 struct header {
 	u32 magic, version, ops, relocations, ops_at, relocations_at, arena_at, arena_size;
 	u32 start, report_cell, reserved[2];
@@ -108,10 +117,28 @@ static void reset_signals(void)
 	call(SYS_rt_sigprocmask, 2, (u64)&none, 0, 8, 0, 0);
 }
 
+/* Where pid 1 runs as the payload's own user and is traceable (no rootless runtime could enter its
+ * namespaces otherwise), the payload can take it over. That gains it nothing: whatever filter the
+ * payload is under, in here only the calls of reap() are left, and prctl(PR_SET_DUMPABLE). */
+static void confine(int dumpable)
+{
+	static const struct { u16 code; unsigned char yes, no; u32 k; } filter[] = {
+		{ 0x20, 0, 0, 4 }, { 0x15, 0, 9, AUDIT_ARCH }, { 0x20, 0, 0, 0 },
+		{ 0x15, 6, 0, SYS_wait4 }, { 0x15, 5, 0, SYS_rt_sigtimedwait },
+		{ 0x15, 4, 0, SYS_kill }, { 0x15, 3, 0, SYS_exit_group },
+		{ 0x15, 0, 3, SYS_prctl }, { 0x20, 0, 0, 16 }, { 0x15, 0, 1, PR_SET_DUMPABLE },
+		{ 0x06, 0, 0, 0x7fff0000 }, { 0x06, 0, 0, 0x00050001 }, /* ALLOW, ERRNO|EPERM */
+	};
+	const struct { u64 length, filter; } program = { 12, (u64)filter };
+	call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0);
+	if (call(SYS_prctl, PR_SET_SECCOMP, 2, (u64)&program, 0, 0, 0) == 0)
+		call(SYS_prctl, PR_SET_DUMPABLE, dumpable, 0, 0, 0, 0);
+}
+
 /* Forward what is sent to pid 1, collect whoever dies, end with the child's status.
  * As pid 1 of its namespace, its end is the end of the world. Without a child of its own (child 0)
  * it waits to be killed from outside. */
-static void reap(int child)
+static void reap(int child, int dumpable)
 {
 	u64 all = ~0UL;
 	/* Blocked signals are queued even for pid 1 with default actions; see sig_ignored(). */
@@ -120,6 +147,7 @@ static void reap(int child)
 	call(SYS_prctl, 15, (u64)"world-init", 0, 0, 0, 0);
 	/* Not one descriptor of the runtime outlives this point in pid 1, standard ones included. */
 	call(SYS_close_range, 0, ~0U, 0, 0, 0, 0);
+	confine(dumpable);
 	for (;;) {
 		int status = 0;
 		i64 pid;
@@ -169,13 +197,18 @@ static void run(struct header *plan)
 {
 	unsigned char *image = (unsigned char *)plan, *arena = image + plan->arena_at;
 	const struct op *ops = (const struct op *)(image + plan->ops_at);
-	i64 remembered = 2; /* ENOENT */
+	i64 remembered = 2, dumpable = 0; /* ENOENT */
 
 	for (u32 i = plan->start; i < plan->ops; i++) {
 		const struct op *op = ops + i;
 		i64 result;
+		if (op->flags & (IDLE | REAP)) {
+			dumpable = call(SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0, 0, 0);
+			/* Until it is confined; the payload's execve makes it traceable again. */
+			call(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0, 0);
+		}
 		if (op->flags & IDLE)
-			reap(0);
+			reap(0, dumpable);
 		if (op->flags & RESET) {
 			reset_signals();
 			continue;
@@ -190,7 +223,7 @@ static void run(struct header *plan)
 			leave(0);
 		}
 		if (result > 0 && op->flags & REAP)
-			reap(result);
+			reap(result, dumpable);
 		if (result >= 0 || result < -4095)
 			continue;
 		if (op->flags & TRY) {
