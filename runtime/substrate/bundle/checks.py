@@ -137,12 +137,6 @@ def _capability_faults(sets: View) -> Iterator[str]:
         for path, name in sets.texts(key):
             if name not in CAPABILITIES:
                 yield f"{path}: expected a capability like CAP_CHOWN, got {describe(name)}"
-    for key in ("permitted", "inheritable"):
-        held = {name for _, name in sets.texts(key)}
-        for path, name in sets.texts("ambient"):
-            if name in CAPABILITIES and name not in held:
-                # capabilities(7): the kernel refuses to raise it otherwise.
-                yield f"{path}: expected {name} in {sets.path}.{key} too"
 
 
 def _rlimit_faults(limits: list[View]) -> Iterator[str]:

@@ -74,11 +74,24 @@ def entry() -> NoReturn:
     """Be the executable."""
     # A call lives for milliseconds; a collection in it only costs.
     gc.disable()
+    _fill_standard_streams()
     for number in _ENDING:
         signals.handle(number, _end_by_signal)
     status = main(sys.argv[1:])
     # Skips the interpreter's own teardown, 0.3 ms; main has flushed standard output.
     os._exit(status)
+
+
+def _fill_standard_streams() -> None:
+    """Open /dev/null for the standard streams that the caller has closed.
+
+    A descriptor of ours would get the number instead, and stay open in the payload.
+    """
+    fd = os.open("/dev/null", os.O_RDWR)
+    while fd <= 2:
+        os.set_inheritable(fd, True)
+        fd = os.open("/dev/null", os.O_RDWR)
+    os.close(fd)
 
 
 class _EndedBySignal(BaseException):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from substrate.bundle.model import Config, Device, Mount, Process, SubstrateConfig
 
 # Always made or linked by the runtime; an entry of linux.devices for one of them adds nothing.
+_CGROUPS = "/sys/fs/cgroup"
 _OWN_DEVICES = frozenset(
     (*(f"/dev/{name}" for name in DEFAULT_DEVICES), "/dev/ptmx", "/dev/console")
 )
@@ -142,6 +143,10 @@ def _check_unavailable(
         losses.lose(
             "network", "filtered networks are not available yet; the world gets no network at all"
         )
+    if process is not None and (lost := _ambient_that_cannot_be(process)):
+        # runc's own `spec` asks for this; the kernel refuses it, so it is what runc gives too.
+        names = ", ".join(lost)
+        losses.note("ambient-capabilities", f"not inheritable, so they cannot be ambient: {names}")
     if linux.mount_label or (process is not None and process.selinux_label):
         _check_label(losses, "selinux", "/sys/fs/selinux/enforce", "SELinux labels")
     if process is not None and process.apparmor_profile:
@@ -165,6 +170,15 @@ def _has_limits(config: Config) -> bool:
     # Denying all devices is what an unprivileged world has anyway: it can make none, and its
     # mounts are nodev.
     return any(value for name, value in resources.items() if name != "devices")
+
+
+def _ambient_that_cannot_be(process: Process) -> tuple[str, ...]:
+    """Return the ambient capabilities that are not permitted and inheritable; capabilities(7)."""
+    sets = process.capabilities
+    if sets is None:
+        return ()
+    possible = set(sets.permitted).intersection(sets.inheritable)
+    return tuple(name for name in sets.ambient if name not in possible)
 
 
 def _needs_device_filter(config: Config, process: Process | None) -> bool:
@@ -252,8 +266,13 @@ def _resolve_mount(config: Config, bundle: str, mount: Mount) -> ResolvedMount:
     if not options.bind:
         if not type_:
             raise BundleError([f"{where}: expected a type or the option bind, got neither"])
-        # A container asks for "cgroup" and means the hierarchy the host has.
-        type_ = "cgroup2" if type_ == "cgroup" else type_
+        if type_ == "cgroup":
+            # It means the hierarchy that the host has. Without a cgroup namespace of its own a
+            # world cannot mount it, only be shown the host's.
+            if config.linux.namespace("cgroup") is None:
+                shown = replace(options, bind=True, recursive_bind=True)
+                return ResolvedMount("bind", "bind", _CGROUPS, destination, shown)
+            type_ = "cgroup2"
         return ResolvedMount("filesystem", type_, mount.source or "", destination, options)
     if mount.source is None:
         raise BundleError([f"{where}: expected a source to bind, got none"])

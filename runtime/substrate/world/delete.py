@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 
+import _signal
+
 from substrate.errors import (
     SubstrateError,
     WorldExistsError,
@@ -16,7 +18,7 @@ from substrate.kernel import procfs
 from substrate.record import replace
 from substrate.world import state as states
 from substrate.world.hooks import run_host_hooks
-from substrate.world.kill import kill, world_processes
+from substrate.world.kill import world_processes
 from substrate.world.store import World
 from substrate.world.stored import has_hooks, stored_config
 
@@ -75,7 +77,7 @@ def delete(
 
 def remove(world: World, state: State, warn: Callable[[str], None]) -> None:
     """End a world and remove what is left of it; the caller holds the lock."""
-    _end_processes(world, state)
+    _end_processes(state)
     _remove_data(world.context, world.world_id)
     try:
         if has_hooks(world):
@@ -87,16 +89,18 @@ def remove(world: World, state: State, warn: Callable[[str], None]) -> None:
     world.remove()
 
 
-def _end_processes(world: World, state: State) -> None:
+def _end_processes(state: State) -> None:
     pidfd = procfs.open_pidfd(state.pid, state.start_time) if state.pid else None
     if pidfd is None:
         return
     try:
         if "pid" in state.namespaces:
-            # The end of pid 1 is the end of all.
-            kill(world.context, world.world_id, _SIGKILL)
-        for pid in world_processes(state):
-            _kill_quietly(pid)
+            # The end of pid 1 is the end of all. Whatever the status: a world whose runtime was
+            # killed stays `creating` while its process waits at the gate.
+            _signal.pidfd_send_signal(pidfd, _SIGKILL)
+        else:
+            for pid in world_processes(state):
+                _kill_quietly(pid)
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         if not poll.poll(_DEATH_TIMEOUT_S * 1000):

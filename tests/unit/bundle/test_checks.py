@@ -32,11 +32,6 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ),
     (
         "podman",
-        {"process.capabilities.ambient": ["CAP_CHOWN"]},
-        "$.process.capabilities.ambient[0]: expected CAP_CHOWN in $.process.capabilities.inherit",
-    ),
-    (
-        "podman",
         {"process.rlimits.0.soft": 2**40},
         "$.process.rlimits[0].soft: expected at most the hard limit 1048576",
     ),

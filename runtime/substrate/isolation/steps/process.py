@@ -246,6 +246,8 @@ class SetCapabilities:
         words = [bits >> shift & 0xFFFFFFFF for shift in (0, 32) for bits in sets]
         out.plan.call("capset", header, out.plan.constant(struct.pack("=6I", *words)))
         for name in self.ambient:
+            if name not in self.permitted or name not in self.inheritable:
+                continue  # recorded as degraded where the world is resolved
             number = CAPABILITIES[name]
             out.plan.call("prctl", Pr.CAP_AMBIENT, Pr.CAP_AMBIENT_RAISE, number, 0, 0)
 
