@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import _signal
 import os
 import select
-
-import _signal
 
 from substrate.errors import (
     SubstrateError,
