@@ -139,6 +139,13 @@ def _check_unavailable(
             "the device rules of linux.resources need a device filter, which is not available yet:"
             " with CAP_MKNOD and no user namespace the world can make any device",
         )
+    pid = linux.namespace("pid")
+    if pid is None or pid.path is not None:
+        losses.lose(
+            "cgroup",
+            "without a pid namespace of its own a world needs a cgroup to be ended as a whole,"
+            " and cgroup support is not available yet",
+        )
     if extension is not None and extension.network.mode in ("filtered", "pinned"):
         losses.lose(
             "network", "filtered networks are not available yet; the world gets no network at all"
@@ -270,7 +277,9 @@ def _resolve_mount(config: Config, bundle: str, mount: Mount) -> ResolvedMount:
             # It means the hierarchy that the host has. Without a cgroup namespace of its own a
             # world cannot mount it, only be shown the host's.
             if config.linux.namespace("cgroup") is None:
-                shown = replace(options, bind=True, recursive_bind=True)
+                # `ro` then has to mean all of it: hybrid hosts mount each controller below.
+                flags = options.flags_set
+                shown = replace(options, bind=True, recursive_bind=True, recursive_set=flags)
                 return ResolvedMount("bind", "bind", _CGROUPS, destination, shown)
             type_ = "cgroup2"
         return ResolvedMount("filesystem", type_, mount.source or "", destination, options)

@@ -57,6 +57,19 @@ def prepare_directory(path: str) -> None:
     if status.st_mode & 0o022:
         message = f"{path} can be changed by other users"
         raise RefusedError(message, f"chmod go-w {path}")
+    _check_parents(path)
+
+
+def _check_parents(path: str) -> None:
+    """Refuse a path on which somebody else could put a directory of theirs in place of ours."""
+    while (path := os.path.dirname(path)) != "/":
+        status = os.stat(path)
+        # Our own group is, on most distributions, ours alone; a sticky directory lets nobody
+        # rename what is not theirs.
+        others = 0o002 if status.st_gid == os.getegid() else 0o022
+        if status.st_mode & others and not status.st_mode & 0o1000:
+            message = f"{path} can be changed by other users"
+            raise RefusedError(message, f"chmod go-w {path}")
 
 
 def _default_directories(environment: Mapping[str, str]) -> tuple[str, str, str]:

@@ -92,7 +92,12 @@ def make_spec(
         allow_degraded=context.allow_degraded,
     )
     seccomp = find_filter(context, config)
-    return resolve(config, process, demand, seccomp, privileged=procfs.is_privileged())
+    spec = resolve(config, process, demand, seccomp, privileged=procfs.is_privileged())
+    if spec.root_path is not None:
+        return spec
+    # Whatever of the host is shown, layers and the state of other worlds are not.
+    own = {os.path.realpath(path) for path in (context.root, context.data, context.cache)}
+    return replace(spec, masked_paths=spec.masked_paths + tuple(sorted(own)))
 
 
 def create(context: Context, request: CreateRequest, world: World) -> Created:
@@ -156,7 +161,7 @@ def _first_state(request: CreateRequest, spec: WorldSpec) -> states.State:
         world_id=request.world_id,
         status=states.CREATING,
         bundle=spec.bundle,
-        rootfs=spec.root_path or "/",
+        rootfs=spec.root_path or "",
         created=states.timestamp(),
         owner=os.geteuid(),
         annotations=spec.config.annotations,

@@ -30,7 +30,8 @@ CONFIG_FILE = "config.json"
 GATE_FILE = "gate"
 STEPS_FILE = "steps.json"
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-")
-_LONGEST_ID = 1024
+# It is part of names that the kernel limits: log prefixes, interface names, cgroups.
+_LONGEST_ID = 64
 LOCK_TIMEOUT_S = 30.0
 
 
@@ -41,7 +42,7 @@ def check_id(world_id: str) -> None:
     ):  # fmt: skip
         shown = world_id if len(world_id) < 80 else world_id[:80] + "…"
         message = f"invalid id {shown!r}"
-        raise UsageError(message, "use letters, digits and _ . + -")
+        raise UsageError(message, f"use up to {_LONGEST_ID} letters, digits and _ . + -")
 
 
 class World:

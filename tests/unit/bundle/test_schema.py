@@ -28,9 +28,14 @@ STATE: dict[str, Any] = {
     "rootfs": "/b/rootfs",
     "created": "2026-01-01T00:00:00Z",
     "owner": "root",
-    "startTime": 2**40,
-    "degraded": ["host-uid-0"],
-    "substrate": {"version": "0.1.0"},
+    "substrate": {
+        "startTime": 2**40,
+        "namespaces": ["pid", "mount"],
+        "maySetGroups": True,
+        "data": "/d/wld_1",
+        "project": {"path": "/p", "at": "/p", "layer": "/d/wld_1/layer", "userxattr": False},
+        "degraded": [{"name": "host-uid-0", "reason": "asked for"}],
+    },
 }
 
 
