@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _signal
 import os
 import select
 
@@ -13,7 +12,7 @@ from substrate.errors import (
     WorldStateError,
 )
 from substrate.filesystem.removal import remove_layers
-from substrate.kernel import procfs
+from substrate.kernel import procfs, signals
 from substrate.record import replace
 from substrate.world import state as states
 from substrate.world.hooks import run_host_hooks
@@ -96,10 +95,10 @@ def _end_processes(state: State) -> None:
         if "pid" in state.namespaces:
             # The end of pid 1 is the end of all. Whatever the status: a world whose runtime was
             # killed stays `creating` while its process waits at the gate.
-            _signal.pidfd_send_signal(pidfd, _SIGKILL)
+            _kill_quietly(pidfd)
         else:
             for pid in world_processes(state):
-                _kill_quietly(pid)
+                _kill_process(pid)
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         if not poll.poll(_DEATH_TIMEOUT_S * 1000):
@@ -110,9 +109,16 @@ def _end_processes(state: State) -> None:
     _reap(state.pid)
 
 
-def _kill_quietly(pid: int) -> None:
+def _kill_process(pid: int) -> None:
+    pidfd = procfs.open_pidfd(pid, procfs.start_time(pid) or 0)
+    if pidfd is not None:
+        _kill_quietly(pidfd)
+        os.close(pidfd)
+
+
+def _kill_quietly(pidfd: int) -> None:
     try:
-        os.kill(pid, _SIGKILL)
+        signals.send(pidfd, _SIGKILL)
     except ProcessLookupError:
         return
 
