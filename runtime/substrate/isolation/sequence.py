@@ -127,9 +127,11 @@ def create_sequence(spec: WorldSpec) -> Iterator[Step]:
         yield from _nobody(spec)
     else:
         yield TakeSession(process.terminal)
+        if linux.personality is not None:
+            yield SetPersonality(linux.personality)
         identity = spec.identity
         yield from _process(
-            process, spec.seccomp, linux.personality, gate(spec), spec.preserve_fds,
+            process, spec.seccomp, gate(spec), spec.preserve_fds,
             may_set_groups=identity is None or identity.may_set_groups, hidden=hidden,
         )  # fmt: skip
 
@@ -161,7 +163,7 @@ def exec_sequence(
         yield OpenTerminal(process.console_size, process.user.uid, console=False)
     yield TakeSession(process.terminal)
     yield from _process(
-        process, seccomp, None, (), preserve_fds, may_set_groups=may_set_groups, hidden=True,
+        process, seccomp, (), preserve_fds, may_set_groups=may_set_groups, hidden=True,
         path=path,
     )  # fmt: skip
 
@@ -303,7 +305,6 @@ def _settings(spec: WorldSpec) -> Iterator[Step]:
 def _process(
     process: Process,
     seccomp: Filter | None,
-    personality: str | None,
     waiting: tuple[Step, ...],
     preserve_fds: int,
     *,
@@ -320,8 +321,6 @@ def _process(
             scheduler.policy, scheduler.flags, scheduler.nice, scheduler.priority,
             scheduler.runtime, scheduler.deadline, scheduler.period,
         )  # fmt: skip
-    if personality is not None:
-        yield SetPersonality(personality)
     if seccomp is not None and not process.no_new_privileges:
         # Without no_new_privs a filter needs CAP_SYS_ADMIN, which the next steps drop.
         yield LoadSeccomp(seccomp.bpf, seccomp.flags)

@@ -109,6 +109,12 @@ class WorldSpec:
         """
         return self.rootful and "user" in self.new_namespaces
 
+    def maps_uid(self, uid: int) -> bool:
+        """Whether the world has this user of the host."""
+        return self.identity is None or any(
+            line.host_id <= uid < line.host_id + line.size for line in self.identity.uid_map
+        )
+
     @property
     def forks(self) -> bool:
         """Whether the world's first process is a child of the one that is spawned."""

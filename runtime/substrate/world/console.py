@@ -70,28 +70,50 @@ class Relay:
     def run(self, pidfd: int) -> None:
         """Copy until the process ends and its last output is read.
 
-        Other processes of the world may keep the terminal open; that does not keep us.
+        Other processes of the world may keep the terminal open; that does not keep us. Nor does
+        input that the world will not read: it waits here, never in a write.
         """
-        sources = [self._master, 0, pidfd]
-        while self._master in sources:
-            ready = _wait_readable(sources)
-            if 0 in ready and not self._copy_input():
-                sources.remove(0)
-            if self._master in ready and not self._copy_output():
+        unread, is_open = b"", True
+        while True:
+            wanted = {self._master: select.POLLIN, pidfd: select.POLLIN}
+            if unread:
+                wanted[self._master] |= select.POLLOUT
+            elif is_open:
+                wanted[0] = select.POLLIN
+            ready = _poll(wanted)
+            if 0 in ready:
+                unread, is_open = self._read_input()
+            if unread and ready.get(self._master, 0) & select.POLLOUT:
+                unread = unread[self._write_input(unread) :]
+            has_output = bool(ready.get(self._master, 0) & ~select.POLLOUT)
+            if has_output and not self._copy_output():
                 return
-            if pidfd in ready and self._master not in ready:
+            if pidfd in ready and not has_output:
                 return
 
-    def _copy_input(self) -> bool:
+    def _read_input(self) -> tuple[bytes, bool]:
+        """Return what was typed, and whether more can come."""
         try:
             data = os.read(0, _CHUNK)
         except OSError as error:
-            if error.errno not in (errno.EIO, errno.EAGAIN):
+            if error.errno == errno.EAGAIN:
+                return b"", True
+            if error.errno != errno.EIO:
                 raise
             data = b""
         # The end of a piped input is Ctrl-D to whoever reads a terminal.
-        write_all(self._master, data or b"\x04")
-        return bool(data)
+        return data or b"\x04", bool(data)
+
+    def _write_input(self, data: bytes) -> int:
+        try:
+            return os.write(self._master, data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            # EIO: nobody is left to read it.
+            if error.errno != errno.EIO:
+                raise
+            return len(data)
 
     def _copy_output(self) -> bool:
         try:
@@ -116,9 +138,9 @@ def write_all(fd: int, data: bytes) -> None:
             select.select([], [fd], [])
 
 
-def _wait_readable(fds: list[int]) -> list[int]:
-    """Return the descriptors that can be read or have been hung up, waiting for the first."""
+def _poll(wanted: dict[int, int]) -> dict[int, int]:
+    """Wait for the first of the events, by descriptor, and return those that came."""
     poll = select.poll()
-    for fd in fds:
-        poll.register(fd, select.POLLIN)
-    return [fd for fd, _ in poll.poll()]
+    for fd, events in wanted.items():
+        poll.register(fd, events)
+    return dict(poll.poll())

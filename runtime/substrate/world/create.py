@@ -93,9 +93,10 @@ def make_spec(
     )
     seccomp = find_filter(context, config)
     spec = resolve(config, process, demand, seccomp, privileged=procfs.is_privileged())
-    if spec.root_path is not None:
+    if spec.root_path is not None or not spec.maps_uid(os.geteuid()):
         return spec
-    # Whatever of the host is shown, layers and the state of other worlds are not.
+    # Whatever of the host is shown, layers and the state of other worlds are not. Nobody but us
+    # could read them; a world without our uid could not even be shown where they are.
     own = {os.path.realpath(path) for path in (context.root, context.data, context.cache)}
     return replace(spec, masked_paths=spec.masked_paths + tuple(sorted(own)))
 
