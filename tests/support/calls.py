@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support.runtime import PROGRAM, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from tests.support.runtime import Runtime
 
@@ -110,6 +110,12 @@ def is_running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return text.rpartition(")")[2].split()[0] not in ("Z", "X")
+
+
+def until_gone(pids: Iterable[int]) -> None:
+    """Wait until none of these processes runs."""
+    watched = list(pids)
+    until(lambda: not any(map(is_running, watched)), f"{watched} ended")
 
 
 def text_of(path: Path) -> str:
