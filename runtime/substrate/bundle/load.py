@@ -15,8 +15,8 @@ from jsonschema.validators import extend
 from substrate.bundle.annotations import merge_annotations
 from substrate.bundle.checks import check_config
 from substrate.bundle.explain import explain
+from substrate.bundle.jsonfile import CONFIG_FILE, read_json
 from substrate.bundle.model import Config, parse_config
-from substrate.bundle.read import CONFIG_FILE, read_json
 from substrate.errors import BundleError
 from substrate.jsontext import loads
 from substrate.resources import schema_path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from substrate.cli.report import reporter
 from substrate.errors import SubstrateError, UnsupportedError
 from substrate.world.context import Context, find_directories
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from substrate.cli.parse import Arguments
+    from substrate.isolation.timing import Durations
 
 
 def context_of(arguments: Arguments) -> Context:
@@ -28,6 +30,16 @@ def context_of(arguments: Arguments) -> Context:
         no_cgroups=manager == "disabled",
         allow_degraded=arguments.many("allow_degraded"),
     )
+
+
+def timings_printer(arguments: Arguments) -> Callable[[Durations], None] | None:
+    """Return what prints the duration of each step for `--debug`, None without it."""
+    return _print_timings if arguments.flag("debug") else None
+
+
+def _print_timings(durations: Durations) -> None:
+    for step, duration_ms in durations:
+        reporter.detail(f"{duration_ms:8.3f} ms  {step}")
 
 
 def matching_ids(arguments: Arguments, context: Context) -> list[str]:

@@ -92,6 +92,10 @@ class Reporter:
         if not self.log_is_json:
             self._append_to_log("warning", message)
 
+    def detail(self, message: str) -> None:
+        """Print what `--debug` asks for."""
+        self._print_lines(message, "")
+
     def _describe(self, error: BaseException) -> tuple[str, str, int]:
         if isinstance(error, SubstrateError):
             return error.message, error.hint, error.status

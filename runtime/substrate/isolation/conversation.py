@@ -22,10 +22,15 @@ _MSG_CMSG_CLOEXEC = 0x40000000
 _LARGEST_CONTROL = 16 + 4 * 253
 
 
-def compile_plan(steps: Iterable[Step]) -> Plan:
-    """Write the steps into a plan."""
+def compile_plan(steps: Iterable[Step], *, timed: bool = False) -> Plan:
+    """Write the steps into a plan; a timed one has the input `timing.INPUT`."""
     out = Lowering()
-    lower_all(list(steps), out)
+    if timed:
+        from substrate.isolation.timing import lower_timed
+
+        lower_timed(steps, out)
+    else:
+        lower_all(steps, out)
     return out.plan.finish()
 
 

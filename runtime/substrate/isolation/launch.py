@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from substrate.isolation.spec import Identity, WorldSpec
+    from substrate.isolation.timing import Durations
+    from substrate.kernel.plan import Plan
 
 
 @record
@@ -33,20 +35,45 @@ class Launched:
     unmapped: tuple[str, ...]
 
 
+@record
+class Events:
+    """What the caller does on the way.
+
+    `on_pid` with the world's first pid, before anything is made that outlives the runtime;
+    `on_mounted` where the creation hooks belong.
+    """
+
+    on_pid: Callable[[int], None]
+    on_mounted: Callable[[], None]
+
+
 def launch(
     spec: WorldSpec,
     inputs: dict[str, int],
     executor: str,
-    on_pid: Callable[[int], None],
-    on_mounted: Callable[[], None],
+    events: Events,
+    on_timings: Callable[[Durations], None] | None = None,
 ) -> Launched:
     """Make the world up to its gate.
 
-    `on_pid` is called with the world's first pid before anything that outlives the runtime is
-    made; `on_mounted` where the creation hooks belong. On failure the process is killed and
-    reaped, and the error raised.
+    `on_timings` gets the duration of each step, of a failed launch too. On failure the process
+    is killed and reaped, and the error raised.
     """
-    plan = compile_plan(create_sequence(spec))
+    if on_timings is None:
+        return _launch(spec, compile_plan(create_sequence(spec)), inputs, executor, events)
+    from substrate.isolation.timing import INPUT, Timings
+
+    plan = compile_plan(create_sequence(spec), timed=True)
+    with Timings() as timings:
+        try:
+            return _launch(spec, plan, inputs | {INPUT: timings.fd}, executor, events)
+        finally:
+            on_timings(timings.read(plan.steps))
+
+
+def _launch(
+    spec: WorldSpec, plan: Plan, inputs: dict[str, int], executor: str, events: Events
+) -> Launched:
     talk = Conversation(plan, inputs, executor, spec.preserve_fds)
     master = -1
     unmapped: list[str] = []
@@ -56,12 +83,12 @@ def launch(
             unmapped = _give_identity(spec, talk, executor)
         if spec.forks:
             talk.follow_fork()
-        on_pid(talk.pid)
+        events.on_pid(talk.pid)
         _set_oom_score(spec, talk.pid)
         talk.go()
         if has_creation_hooks(spec):
             talk.expect(messages.MOUNTED)
-            on_mounted()
+            events.on_mounted()
             talk.go()
         if spec.process is not None and spec.process.terminal:
             master = talk.expect_descriptors(messages.CONSOLE, 1)[0]

@@ -16,6 +16,7 @@ from substrate.kernel.plan import PlanBuilder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Protocol
 
     from substrate.kernel.plan import Cell
@@ -184,7 +185,7 @@ def _components(path: str) -> list[str]:
     return [name for name in path.split("/") if name not in ("", ".")]
 
 
-def lower_all(steps: list[Step], out: Lowering) -> None:
+def lower_all(steps: Iterable[Step], out: Lowering) -> None:
     """Write every step into the plan, under its own description."""
     for step in steps:
         out.plan.begin_step(step.describe())

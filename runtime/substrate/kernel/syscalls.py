@@ -37,6 +37,7 @@ _BY_TABLE = {
     "sendmsg": (46, 211),
     "recvmsg": (47, 212),
     "execve": (59, 221),
+    "clock_gettime": (228, 113),
     "exit_group": (231, 94),
     "getcwd": (79, 17),
     "chdir": (80, 49),

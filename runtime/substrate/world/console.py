@@ -7,8 +7,6 @@ import errno
 import fcntl
 import os
 import select
-import termios
-import tty
 
 from substrate.errors import SubstrateError
 
@@ -51,6 +49,9 @@ class Relay:
 
     def __enter__(self) -> Relay:
         if os.isatty(0):
+            import termios
+            import tty
+
             self._former = termios.tcgetattr(0)
             tty.setraw(0)
             self.copy_size()
@@ -58,12 +59,16 @@ class Relay:
 
     def __exit__(self, *_details: object) -> None:
         if self._former is not None:
+            import termios
+
             termios.tcsetattr(0, termios.TCSADRAIN, self._former)
         os.close(self._master)
 
     def copy_size(self) -> None:
         """Give the world's terminal the size of the caller's."""
         if os.isatty(0):
+            import termios
+
             size = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))
             fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
 

@@ -10,7 +10,7 @@ from substrate.bundle.read import read_bundle
 from substrate.errors import SubstrateError, UsageError
 from substrate.filesystem.layers import check_separate, make_layer
 from substrate.filesystem.removal import remove_layers
-from substrate.isolation.launch import launch
+from substrate.isolation.launch import Events, launch
 from substrate.isolation.resolve import Demand, resolve
 from substrate.kernel import procfs
 from substrate.record import record, replace
@@ -22,11 +22,13 @@ from substrate.world.store import CONFIG_FILE, GATE_FILE, STEPS_FILE, World
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from substrate.bundle.model import Config, Process
     from substrate.isolation.conversation import Conversation
     from substrate.isolation.spec import WorldSpec
+    from substrate.isolation.timing import Durations
     from substrate.world.context import Context
     from substrate.world.overrides import Overrides
 
@@ -101,7 +103,12 @@ def make_spec(
     return replace(spec, masked_paths=spec.masked_paths + tuple(sorted(own)))
 
 
-def create(context: Context, request: CreateRequest, world: World) -> Created:
+def create(
+    context: Context,
+    request: CreateRequest,
+    world: World,
+    on_timings: Callable[[Durations], None] | None = None,
+) -> Created:
     """Make the world whose directory was claimed. On failure everything is taken back.
 
     Raises what `read_bundle`, `resolve` and `launch` raise, and `SubstrateError` for a hook.
@@ -121,7 +128,7 @@ def create(context: Context, request: CreateRequest, world: World) -> Created:
             os.mkdir(state.layer.directory, 0o700)
             layer = state.layer
             make_layer(layer.directory, layer.project, layer.at, layer.userxattr)
-        return _launch(world, spec, request, state)
+        return _launch(world, spec, request, state, on_timings)
     except BaseException:
         forget(world)
         raise
@@ -186,7 +193,13 @@ def _with_layer(
     return replace(state, layer=layer, data=world.data)
 
 
-def _launch(world: World, spec: WorldSpec, request: CreateRequest, state: states.State) -> Created:
+def _launch(
+    world: World,
+    spec: WorldSpec,
+    request: CreateRequest,
+    state: states.State,
+    on_timings: Callable[[Durations], None] | None,
+) -> Created:
     gate_fd = _listen(world) if request.listening else -1
     opened: list[int] = [gate_fd] if gate_fd >= 0 else []
     current = state
@@ -205,12 +218,13 @@ def _launch(world: World, spec: WorldSpec, request: CreateRequest, state: states
         run_host_hooks("createRuntime", hooks.create_runtime, current)
         run_container_hooks(hooks.create_container, current, request.executor)
 
+    events = Events(record_pid, run_creation_hooks)
     try:
         inputs = {"gate": gate_fd}
         for name, path in spec.joined_namespaces:
             inputs[f"namespace:{name}"] = _open_namespace(name, path)
             opened.append(inputs[f"namespace:{name}"])
-        launched = launch(spec, inputs, request.executor, record_pid, run_creation_hooks)
+        launched = launch(spec, inputs, request.executor, events, on_timings)
     finally:
         for fd in opened:
             os.close(fd)

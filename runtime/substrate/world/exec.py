@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from substrate.bundle.checks import check_process
+from substrate.bundle.jsonfile import read_json
 from substrate.bundle.model import parse_process
-from substrate.bundle.read import read_json
 from substrate.errors import BundleError, UsageError, WorldStateError
 from substrate.isolation.conversation import Conversation, compile_plan, end
 from substrate.isolation.sequence import exec_sequence

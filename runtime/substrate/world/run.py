@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from substrate.errors import WorldNotFoundError
 from substrate.isolation.conversation import end
+from substrate.record import record
 from substrate.world.console import connect_console, send_console
 from substrate.world.create import create
 from substrate.world.delete import remove
@@ -16,28 +17,36 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from substrate.isolation.timing import Durations
     from substrate.world.context import Context
     from substrate.world.create import CreateRequest
     from substrate.world.state import State
+
+
+@record
+class Manner:
+    """How `run` goes about it.
+
+    `keep` leaves the stopped world, with its changes, for `diff` and `delete`.
+    """
+
+    detach: bool = False
+    keep: bool = False
+    pid_file: str | None = None
+    console_socket: str | None = None
 
 
 def run(
     context: Context,
     request: CreateRequest,
     warn: Callable[[str], None],
-    *,
-    detach: bool = False,
-    keep: bool = False,
-    pid_file: str | None = None,
-    console_socket: str | None = None,
+    manner: Manner,
+    on_timings: Callable[[Durations], None] | None = None,
 ) -> int:
-    """Run a world to its end and return its exit status; detached, return 0 once it runs.
-
-    `keep` leaves the stopped world, with its changes, for `diff` and `delete`.
-    """
-    console = None if console_socket is None else connect_console(console_socket)
+    """Run a world to its end and return its exit status; detached, return 0 once it runs."""
+    console = None if manner.console_socket is None else connect_console(manner.console_socket)
     with World.claim(context, request.world_id) as world:
-        created = create(context, request, world)
+        created = create(context, request, world, on_timings)
         for name, reason in created.state.degraded:
             warn(f"{name}: {reason}")
         try:
@@ -45,8 +54,8 @@ def run(
             if console is not None and master >= 0:
                 send_console(console, master)
                 master = -1
-            if pid_file is not None:
-                write_pid_file(pid_file, created.state.pid)
+            if manner.pid_file is not None:
+                write_pid_file(manner.pid_file, created.state.pid)
             before_start(context, created.state, created.config, created.process, request.executor)
             created.talk.go()
             created.talk.wait_for_exec()
@@ -56,12 +65,12 @@ def run(
             remove(world, created.state, warn)
             raise
         created.talk.close()
-        if detach:
+        if manner.detach:
             return 0
         # Not under the lock: `kill`, `exec` and `state` come in meanwhile.
         world.unlock()
         status = attend(created.state.pid, master)
-        if not keep:
+        if not manner.keep:
             _remove_if_there(world, state, warn)
         return status
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 import substrate
 from substrate.bundle.checks import check_config
+from substrate.bundle.jsonfile import parse_json
 from substrate.bundle.load import load_config, schema_problems
 from substrate.bundle.model import Config, parse_config
-from substrate.bundle.read import digest, parse_json
+from substrate.bundle.read import digest
 from substrate.errors import BundleError
 from tests.unit.bundle.examples import EXAMPLES, example
 

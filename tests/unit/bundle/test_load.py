@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from substrate.bundle.jsonfile import LARGEST_BYTES, read_json
 from substrate.bundle.load import load_bundle, load_config, schema_problems, validate_bundle
-from substrate.bundle.read import LARGEST_BYTES, read_bundle, read_json
+from substrate.bundle.read import read_bundle
 from substrate.errors import BundleError
 from tests.unit.bundle.examples import EXAMPLES, MINIMAL, OURS, example, put
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from substrate.cli.calls import context_of
+from substrate.cli.calls import context_of, timings_printer
 from substrate.cli.report import warn
 from substrate.cli.requests import bundle_directory, overrides_of
 from substrate.isolation.conversation import end
@@ -45,7 +45,7 @@ def run(arguments: Arguments) -> int:
     socket_path = arguments.text("console_socket")
     console = None if socket_path is None else connect_console(socket_path)
     with World.claim(context, request.world_id) as world:
-        created = create(context, request, world)
+        created = create(context, request, world, timings_printer(arguments))
         try:
             for name, reason in created.state.degraded:
                 warn(f"{name}: {reason}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from substrate.cli.calls import context_of
+from substrate.cli.calls import context_of, timings_printer
 from substrate.cli.report import warn
 from substrate.cli.verbs.create import request_of
 from substrate.world import run as running
@@ -18,8 +18,11 @@ def run(arguments: Arguments) -> int:
         context_of(arguments),
         request_of(arguments, listening=False, attended=not arguments.flag("detach")),
         warn,
-        detach=arguments.flag("detach"),
-        keep=arguments.flag("keep"),
-        pid_file=arguments.text("pid_file"),
-        console_socket=arguments.text("console_socket"),
+        running.Manner(
+            detach=arguments.flag("detach"),
+            keep=arguments.flag("keep"),
+            pid_file=arguments.text("pid_file"),
+            console_socket=arguments.text("console_socket"),
+        ),
+        timings_printer(arguments),
     )

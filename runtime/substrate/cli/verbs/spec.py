@@ -6,7 +6,7 @@ import os
 
 from substrate import jsontext, resources
 from substrate.bundle.defaults import default_config, rootless_config
-from substrate.bundle.read import read_json
+from substrate.bundle.jsonfile import read_json
 from substrate.errors import SubstrateError, UsageError
 
 TYPE_CHECKING = False
