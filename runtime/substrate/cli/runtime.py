@@ -76,7 +76,8 @@ def entry() -> NoReturn:
     gc.disable()
     _fill_standard_streams()
     for number in _ENDING:
-        signals.handle(number, _end_by_signal)
+        if not signals.is_ignored(number):
+            signals.handle(number, _end_by_signal)
     status = main(sys.argv[1:])
     # Skips the interpreter's own teardown, 0.3 ms; main has flushed standard output.
     os._exit(status)

@@ -29,6 +29,11 @@ def send(pidfd: int, number: int) -> None:
     _signal.pidfd_send_signal(pidfd, number)
 
 
+def is_ignored(number: int) -> bool:
+    """Whether whoever started us asked that a signal be ignored (nohup, a shell's `&`)."""
+    return _signal.getsignal(number) == _signal.SIG_IGN
+
+
 def handle(number: int, handler: Handler) -> Handler:
     """Set the handler of a signal and return the former one."""
     return _signal.signal(number, handler)

@@ -35,6 +35,8 @@ class ForwardedSignals:
 
     def __enter__(self) -> None:
         for number in signals.all_numbers() - set(map(signals.named, _NOT_FORWARDED)):
+            if signals.is_ignored(number):
+                continue
             try:
                 self._former[number] = signals.handle(number, self._forward)
             except OSError as error:

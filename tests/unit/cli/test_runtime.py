@@ -36,6 +36,8 @@ HOT_MODULES = {
     "substrate.cli.runtime",
     "substrate.cli.terminal",
     "substrate.errors",
+    "substrate.kernel",
+    "substrate.kernel.signals",
 }
 
 
