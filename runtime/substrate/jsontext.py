@@ -44,7 +44,8 @@ def loads(text: str | bytes) -> Any:
     start = len(text) - len(text.lstrip(_SPACE))
     try:
         value, end = _scan(text, start)
-    except (StopIteration, ValueError):
+    except (StopIteration, ValueError, SystemError):
+        # SystemError: to raise its own error the scanner of 3.11 needs json.decoder loaded.
         return _explain(text)
     if text[end:].strip(_SPACE):
         return _explain(text)

@@ -56,6 +56,9 @@ MOST_MAPPINGS = 340
 
 def check_config(data: Any) -> list[str]:
     """Return the faults of a configuration, each as `<JSON path>: expected ...`."""
+    if not isinstance(data, dict):
+        # The one thing there is to say of it is for the schema to say.
+        return []
     config = View(data, "$")
     problems = list(_unsayable(data, "$"))
     for check in CHECKS:

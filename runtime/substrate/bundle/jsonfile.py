@@ -41,10 +41,11 @@ def parse_json(text: str, name: str) -> Any:
         if text[end:].strip(SPACE):
             _explain(text, name)
     except _DuplicateKeyError as error:
-        raise BundleError([f"{name}: the key {describe(error.key)} is there twice"]) from None
+        raise BundleError([f"{name}: the key {_quoted(error.key)} is there twice"]) from None
     except RecursionError:
         raise BundleError([f"{name}: nested too deeply"]) from None
-    except (StopIteration, ValueError):
+    except (StopIteration, ValueError, SystemError):
+        # SystemError: to raise its own error the scanner of 3.11 needs json.decoder loaded.
         _explain(text, name)
     return value
 
@@ -77,6 +78,10 @@ def _read(path: str) -> bytes:
     finally:
         os.close(fd)
     return b"".join(chunks)
+
+
+def _quoted(key: str) -> str:
+    return describe(key).removeprefix("the string ")
 
 
 class _DuplicateKeyError(Exception):

@@ -12,6 +12,7 @@ import os
 from substrate.bundle.mount_options import parse_mount_options
 from substrate.errors import BundleError, RefusedError, UnsupportedError
 from substrate.filesystem.layers import nested_mounts
+from substrate.isolation import unlocked
 from substrate.isolation.hostview import host_view
 from substrate.isolation.identity import choose_identity, with_user
 from substrate.isolation.spec import (
@@ -22,6 +23,7 @@ from substrate.isolation.spec import (
     WorldSpec,
 )
 from substrate.isolation.steps.devices import DEFAULT_DEVICES
+from substrate.isolation.unlocked import has_unlocked_mounts
 from substrate.record import record, replace
 
 TYPE_CHECKING = False
@@ -85,6 +87,8 @@ def resolve(
         demand.allow_degraded + (extension.allow_degraded if extension is not None else ())
     )
     _check_unavailable(config, process, demand, losses)
+    if has_unlocked_mounts(config, process, privileged=privileged):
+        losses.lose(unlocked.NAME, unlocked.REASON)
     project = _resolve_project(config, demand)
     identity, user = choose_identity(
         config, demand.world_id, project.path if project else None, privileged,

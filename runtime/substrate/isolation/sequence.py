@@ -107,7 +107,8 @@ def create_sequence(spec: WorldSpec) -> Iterator[Step]:
     process = spec.process
     if process is not None and process.terminal:
         # After devpts is mounted; before pivot_root, while /dev/console can still be bound.
-        yield OpenTerminal(process.console_size, process.user.uid, console=True)
+        user = process.user
+        yield OpenTerminal(process.console_size, user.uid, user.gid, console=True)
     # After the sysctls: /proc/sys is one of the paths.
     yield MaskPaths(spec.masked_paths)
     yield ReadOnlyPaths(spec.config.linux.readonly_paths)
@@ -160,7 +161,8 @@ def exec_sequence(
         yield TakeInput()
     if process.terminal:
         yield OpenRoot()
-        yield OpenTerminal(process.console_size, process.user.uid, console=False)
+        user = process.user
+        yield OpenTerminal(process.console_size, user.uid, user.gid, console=False)
     yield TakeSession(process.terminal)
     yield from _process(
         process, seccomp, (), preserve_fds, may_set_groups=may_set_groups, hidden=True,

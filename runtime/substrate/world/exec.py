@@ -7,9 +7,11 @@ import os
 from substrate.bundle.checks import check_process
 from substrate.bundle.jsonfile import read_json
 from substrate.bundle.model import parse_process
-from substrate.errors import BundleError, UsageError, WorldStateError
+from substrate.errors import BundleError, UnsupportedError, UsageError, WorldStateError
+from substrate.isolation import unlocked
 from substrate.isolation.conversation import Conversation, compile_plan, end
 from substrate.isolation.sequence import exec_sequence
+from substrate.isolation.unlocked import has_unlocked_mounts
 from substrate.kernel import messages, procfs
 from substrate.record import record
 from substrate.world import state as states
@@ -53,6 +55,7 @@ def execute(context: Context, request: ExecRequest) -> int:
         state = world.read()
         config = stored_config(world)
     process = _process(config, state, request)
+    _refuse_unlocked_mounts(context, config, process)
     pidfd = None
     if state.current_status in (states.CREATED, states.RUNNING):
         pidfd = procfs.open_pidfd(state.pid, state.start_time)
@@ -72,6 +75,15 @@ def execute(context: Context, request: ExecRequest) -> int:
     if request.detach:
         return 0
     return attend(talk.pid, master)
+
+
+def _refuse_unlocked_mounts(context: Context, config: Config, process: Process) -> None:
+    if not has_unlocked_mounts(config, process, privileged=procfs.is_privileged()):
+        return
+    allowed = config.substrate.allow_degraded if config.substrate is not None else ()
+    if unlocked.NAME not in (*context.allow_degraded, *allowed):
+        hint = f"accept it with --allow-degraded {unlocked.NAME}"
+        raise UnsupportedError(unlocked.REASON, hint)
 
 
 def _process(config: Config, state: State, request: ExecRequest) -> Process:

@@ -99,11 +99,12 @@ class OpenTerminal:
     """A new pty of the world's own devpts as standard input, output and error.
 
     Its master goes to the runtime. `console`: the slave is also bound on /dev/console. `owner`
-    is the payload's uid, which must be able to reopen its terminal.
+    and `group` are the payload's ids, which must be able to reopen its terminal.
     """
 
     size: tuple[int, int] | None
     owner: int
+    group: int
     console: bool
 
     def describe(self) -> str:
@@ -114,6 +115,11 @@ class OpenTerminal:
         """Append the system calls."""
         plan = out.plan
         master, slave = plan.cell("pty-master"), plan.cell("pty-slave")
+        if not self.console:
+            # Who joins a world may have ids the world does not know, and a pty of theirs could
+            # not be given away: devpts takes the ids for files (fs/devpts/inode.c).
+            plan.call("setfsgid", self.group)
+            plan.call("setfsuid", self.owner)
         self._open_master(out, master)
         plan.call("ioctl", master, TIOCSPTLCK, plan.constant(bytes(4)))
         # By descriptor, not by a name under /dev/pts that the payload may have replaced. It
@@ -123,7 +129,8 @@ class OpenTerminal:
             height, width = self.size
             size = plan.constant(struct.pack("=4H", height, width, 0, 0))
             plan.call("ioctl", master, TIOCSWINSZ, size)
-        plan.call("fchown", slave, self.owner, -1 & 0xFFFFFFFF)
+        if self.console:
+            plan.call("fchown", slave, self.owner, -1 & 0xFFFFFFFF)
         _send_descriptor(out, messages.CONSOLE, master)
         out.close(master)
         if self.console:
