@@ -14,16 +14,10 @@ from substrate.isolation.steps.devices import (
     OpenTerminal,
     TakeSession,
 )
-from substrate.isolation.steps.locking import (
-    PassIntoUserNamespace,
-    ReturnMounts,
-    StageMounts,
-)
 from substrate.isolation.steps.mounts import (
     AttachDirectoryRoot,
     AttachSkeletonRoot,
     BindMount,
-    EnterOldRoot,
     FilesystemMount,
     MakeDirectory,
     MakeSymlink,
@@ -39,30 +33,19 @@ from substrate.isolation.steps.namespaces import (
     HideFromPtrace,
     JoinNamespaces,
     JoinSessionKeyring,
-    JoinWorld,
     ResetSignals,
     SetTimeOffsets,
     Unshare,
 )
 from substrate.isolation.steps.paths import MaskPaths, ReadOnlyPaths
 from substrate.isolation.steps.process import (
-    BecomeUser,
-    CloseDescriptors,
     DropBoundingSet,
     EnterDirectory,
-    Execute,
     HandOver,
     LeaveReaper,
-    LoadSeccomp,
-    OpenRoot,
     SetCapabilities,
-    SetIoPriority,
     SetNoNewPrivs,
     SetPersonality,
-    SetRlimit,
-    SetScheduler,
-    SetUmask,
-    TakeInput,
     WaitAtGate,
 )
 from substrate.isolation.steps.project import ProjectOverlay
@@ -79,9 +62,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from substrate.bundle.model import Process
     from substrate.isolation.lowering import Step
-    from substrate.isolation.spec import Filter, ResolvedMount, WorldSpec
+    from substrate.isolation.spec import ResolvedMount, WorldSpec
 
 PROPAGATIONS = {
     "private": Ms.PRIVATE,
@@ -131,73 +113,10 @@ def create_sequence(spec: WorldSpec) -> Iterator[Step]:
         if linux.personality is not None:
             yield SetPersonality(linux.personality)
         identity = spec.identity
-        yield from _process(
+        yield from payload_sequence(
             process, spec.seccomp, gate(spec), spec.preserve_fds,
             may_set_groups=identity is None or identity.may_set_groups, hidden=hidden,
         )  # fmt: skip
-
-
-def exec_sequence(
-    process: Process,
-    namespaces: tuple[str, ...],
-    may_set_groups: bool,
-    seccomp: Filter | None,
-    preserve_fds: int = 0,
-    *,
-    path: str | None = None,
-    takes_input: bool = False,
-) -> Iterator[Step]:
-    """Yield the steps that run a further process in a running world.
-
-    `path` is the program when argv[0] is not its name; `takes_input`: standard input is the
-    plan's input "stdin" instead of the caller's.
-    """
-    yield from _join(namespaces)
-    yield JoinSessionKeyring()
-    yield HandOver()
-    # Again: the Python executor hands over by an execve, which made us traceable.
-    yield HideFromPtrace()
-    if takes_input:
-        yield TakeInput()
-    if process.terminal:
-        yield OpenRoot()
-        user = process.user
-        yield OpenTerminal(process.console_size, user.uid, user.gid, console=False)
-    yield TakeSession(process.terminal)
-    yield from _process(
-        process, seccomp, (), preserve_fds, may_set_groups=may_set_groups, hidden=True,
-        path=path,
-    )  # fmt: skip
-
-
-def hook_sequence(
-    namespaces: tuple[str, ...], args: tuple[str, ...], env: tuple[str, ...], path: str
-) -> Iterator[Step]:
-    """Yield the steps that run a program of the host in a world's namespaces, with full rights."""
-    yield from _join(namespaces)
-    # Joining the mount namespace entered the new root, which already covers "/"; the hook's
-    # program and libraries are in the old one.
-    yield EnterOldRoot()
-    yield HandOver()
-    yield TakeInput()
-    yield CloseDescriptors(3)
-    yield Execute(args, env, path)
-
-
-def _join(namespaces: tuple[str, ...]) -> Iterator[Step]:
-    yield ResetSignals()
-    # Before the first namespace is joined: from then on the payload can see us (CVE-2016-9962).
-    yield HideFromPtrace()
-    yield JoinWorld(namespaces)
-    if "pid" in namespaces or "time" in namespaces:
-        yield ForkIntoPidNamespace()
-
-
-def locking_sequence(directories: tuple[bool, ...]) -> Iterator[Step]:
-    """Yield the steps that lock prepared mounts against the world they are for."""
-    yield StageMounts(directories)
-    yield PassIntoUserNamespace()
-    yield ReturnMounts(len(directories))
 
 
 def has_creation_hooks(spec: WorldSpec) -> bool:
@@ -302,55 +221,6 @@ def _settings(spec: WorldSpec) -> Iterator[Step]:
         yield SetDomainname(spec.config.domainname)
     if "network" in spec.new_namespaces:
         yield RaiseLoopback()
-
-
-def _process(
-    process: Process,
-    seccomp: Filter | None,
-    waiting: tuple[Step, ...],
-    preserve_fds: int,
-    *,
-    may_set_groups: bool,
-    hidden: bool,
-    path: str | None = None,
-) -> Iterator[Step]:
-    for limit in process.rlimits:
-        yield SetRlimit(limit.type, limit.soft, limit.hard)
-    if (priority := process.io_priority) is not None:
-        yield SetIoPriority(priority.class_, priority.priority)
-    if (scheduler := process.scheduler) is not None:
-        yield SetScheduler(
-            scheduler.policy, scheduler.flags, scheduler.nice, scheduler.priority,
-            scheduler.runtime, scheduler.deadline, scheduler.period,
-        )  # fmt: skip
-    if seccomp is not None and not process.no_new_privileges:
-        # Without no_new_privs a filter needs CAP_SYS_ADMIN, which the next steps drop.
-        yield LoadSeccomp(seccomp.bpf, seccomp.flags)
-    capabilities = process.capabilities
-    # While CAP_SETPCAP is still effective: the change of uid takes it away.
-    yield DropBoundingSet(capabilities.bounding if capabilities else ())
-    user = process.user
-    yield BecomeUser(user.uid, user.gid, user.additional_gids, may_set_groups)
-    if hidden:
-        # The change of user resets it to the sysctl fs.suid_dumpable, which may be 1.
-        yield HideFromPtrace()
-    # As the payload's user, who must be allowed in there.
-    yield EnterDirectory(process.cwd)
-    yield SetUmask(0o022 if user.umask is None else user.umask)
-    if process.no_new_privileges:
-        yield SetNoNewPrivs()
-    yield SetCapabilities(
-        capabilities.permitted if capabilities else (),
-        capabilities.effective if capabilities else (),
-        capabilities.inheritable if capabilities else (),
-        capabilities.ambient if capabilities else (),
-    )
-    yield from waiting
-    yield CloseDescriptors(3 + preserve_fds)
-    if seccomp is not None and process.no_new_privileges:
-        # As late as can be: what came before need not be in the profile.
-        yield LoadSeccomp(seccomp.bpf, seccomp.flags)
-    yield Execute(process.args, process.env, path)
 
 
 def _nobody(spec: WorldSpec) -> Iterator[Step]:
