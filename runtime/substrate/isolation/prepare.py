@@ -16,7 +16,7 @@ from substrate.errors import UnsupportedError
 from substrate.filesystem.layers import overlay_options
 from substrate.isolation.conversation import Conversation, compile_plan, end
 from substrate.isolation.hostview import READ_ONLY
-from substrate.isolation.sequence import locking_sequence
+from substrate.isolation.steps.locking import locking_sequence
 from substrate.isolation.steps.project import (
     PROJECT_ATTRIBUTES,
     layer_of,

@@ -7,12 +7,11 @@ and youki where they agree. Steps are data: the same list is the plan that runs,
 
 from __future__ import annotations
 
+from substrate.isolation.payload import payload_sequence
 from substrate.isolation.steps.devices import (
     BindDevice,
     LinkDevices,
     MakeDevice,
-    OpenTerminal,
-    TakeSession,
 )
 from substrate.isolation.steps.mounts import (
     AttachDirectoryRoot,
@@ -55,6 +54,7 @@ from substrate.isolation.steps.settings import (
     SetHostname,
     WriteSysctl,
 )
+from substrate.isolation.steps.terminal import OpenTerminal, TakeSession
 from substrate.kernel import messages
 from substrate.kernel.constants import Ms
 

@@ -10,14 +10,14 @@ from substrate.bundle.model import parse_process
 from substrate.errors import BundleError, UnsupportedError, UsageError, WorldStateError
 from substrate.isolation import unlocked
 from substrate.isolation.conversation import Conversation, compile_plan, end
-from substrate.isolation.sequence import exec_sequence
+from substrate.isolation.entering import exec_sequence
 from substrate.isolation.unlocked import has_unlocked_mounts
 from substrate.kernel import messages, procfs
 from substrate.record import record
 from substrate.world import state as states
 from substrate.world.console import connect_console, send_console
 from substrate.world.filters import find_filter
-from substrate.world.foreground import attend
+from substrate.world.foreground import Attendance
 from substrate.world.overrides import NO_OVERRIDES, override
 from substrate.world.pidfile import write_pid_file
 from substrate.world.store import World
@@ -70,11 +70,24 @@ def execute(context: Context, request: ExecRequest) -> int:
     if console is not None and master >= 0:
         send_console(console, master)
         master = -1
-    if request.pid_file is not None:
-        write_pid_file(request.pid_file, talk.pid)
     if request.detach:
+        _finish(talk, request)
         return 0
-    return attend(talk.pid, master)
+    with Attendance(talk.pid, master) as attendance:
+        _finish(talk, request)
+        return attendance.wait()
+
+
+def _finish(talk: Conversation, request: ExecRequest) -> None:
+    """Wait until the program runs; when it cannot, its process is ended."""
+    try:
+        talk.wait_for_exec()
+        if request.pid_file is not None:
+            write_pid_file(request.pid_file, talk.pid)
+    except BaseException:
+        end(talk)
+        raise
+    talk.close()
 
 
 def _refuse_unlocked_mounts(context: Context, config: Config, process: Process) -> None:
@@ -124,11 +137,9 @@ def _launch(
             talk.follow_fork()
         if process.terminal:
             master = talk.expect_descriptors(messages.CONSOLE, 1)[0]
-        talk.wait_for_exec()
     except BaseException:
         if master >= 0:
             os.close(master)
         end(talk)
         raise
-    talk.close()
     return talk, master

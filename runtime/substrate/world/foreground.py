@@ -67,25 +67,42 @@ class ForwardedSignals:
             self._on_resize()
 
 
-def attend(pid: int, master_fd: int) -> int:
-    """Stay with a child of ours until it ends, and return its exit status.
+class Attendance:
+    """Within `with`: signals go on to a child of ours, and its terminal is relayed.
 
-    `master_fd` is the pty master to relay, which is closed, or -1.
+    Entered before the payload runs, so that no signal can come in between and end us instead of
+    it. `master_fd` is the pty master to relay, closed at the end, or -1.
     """
-    if master_fd < 0:
-        with ForwardedSignals(pid):
-            return _wait_for_exit(pid)
-    pidfd = os.pidfd_open(pid)
-    try:
-        with Relay(master_fd) as relay, ForwardedSignals(pid, relay.copy_size):
-            relay.run(pidfd)
-            return _wait_for_exit(pid)
-    finally:
-        os.close(pidfd)
 
+    def __init__(self, pid: int, master_fd: int) -> None:
+        self._pid = pid
+        self._relay = None if master_fd < 0 else Relay(master_fd)
+        resize = None if self._relay is None else self._relay.copy_size
+        self._signals = ForwardedSignals(pid, resize)
 
-def _wait_for_exit(pid: int) -> int:
-    """Reap a child and return its exit status; 128 + n when a signal ended it."""
-    _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else 128 - code
+    def __enter__(self) -> Attendance:
+        if self._relay is not None:
+            self._relay.__enter__()
+        self._signals.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._signals.__exit__(kind, value, traceback)
+        if self._relay is not None:
+            self._relay.__exit__(kind, value, traceback)
+
+    def wait(self) -> int:
+        """Stay until the child ends; reap it and return its exit status, 128 + n for a signal."""
+        if self._relay is not None:
+            pidfd = os.pidfd_open(self._pid)
+            try:
+                self._relay.run(pidfd)
+            finally:
+                os.close(pidfd)
+        code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        return code if code >= 0 else 128 - code

@@ -12,7 +12,7 @@ import os
 from substrate import jsontext
 from substrate.errors import SubstrateError
 from substrate.isolation.conversation import Conversation, compile_plan, end
-from substrate.isolation.sequence import exec_sequence, hook_sequence
+from substrate.isolation.entering import exec_sequence, hook_sequence
 from substrate.kernel.spawn import sealed_memfd
 from substrate.record import replace
 from substrate.world.hooks import hook_failure

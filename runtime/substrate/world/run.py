@@ -8,7 +8,7 @@ from substrate.record import record
 from substrate.world.console import connect_console, send_console
 from substrate.world.create import create
 from substrate.world.delete import remove
-from substrate.world.foreground import attend
+from substrate.world.foreground import Attendance
 from substrate.world.pidfile import write_pid_file
 from substrate.world.start import after_start, before_start
 from substrate.world.store import World
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from substrate.isolation.timing import Durations
     from substrate.world.context import Context
-    from substrate.world.create import CreateRequest
+    from substrate.world.create import Created, CreateRequest
     from substrate.world.state import State
 
 
@@ -49,30 +49,45 @@ def run(
         created = create(context, request, world, on_timings)
         for name, reason in created.state.degraded:
             warn(f"{name}: {reason}")
-        try:
-            master = created.master_fd
-            if console is not None and master >= 0:
-                send_console(console, master)
-                master = -1
-            if manner.pid_file is not None:
-                write_pid_file(manner.pid_file, created.state.pid)
-            before_start(context, created.state, created.config, created.process, request.executor)
-            created.talk.go()
-            created.talk.wait_for_exec()
-            state = after_start(world, created.state, created.config, warn)
-        except BaseException:
-            end(created.talk)
-            remove(world, created.state, warn)
-            raise
-        created.talk.close()
+        master = created.master_fd
+        if console is not None and master >= 0:
+            send_console(console, master)
+            master = -1
         if manner.detach:
+            _start(context, world, created, manner, request.executor, warn)
             return 0
-        # Not under the lock: `kill`, `exec` and `state` come in meanwhile.
-        world.unlock()
-        status = attend(created.state.pid, master)
+        with Attendance(created.state.pid, master) as attendance:
+            state = _start(context, world, created, manner, request.executor, warn)
+            # Not under the lock: `kill`, `exec` and `state` come in meanwhile.
+            world.unlock()
+            status = attendance.wait()
         if not manner.keep:
             _remove_if_there(world, state, warn)
         return status
+
+
+def _start(
+    context: Context,
+    world: World,
+    created: Created,
+    manner: Manner,
+    executor: str,
+    warn: Callable[[str], None],
+) -> State:
+    """Let the payload run; when it cannot, nothing of the world is left."""
+    try:
+        if manner.pid_file is not None:
+            write_pid_file(manner.pid_file, created.state.pid)
+        before_start(context, created.state, created.config, created.process, executor)
+        created.talk.go()
+        created.talk.wait_for_exec()
+        state = after_start(world, created.state, created.config, warn)
+    except BaseException:
+        end(created.talk)
+        remove(world, created.state, warn)
+        raise
+    created.talk.close()
+    return state
 
 
 def _remove_if_there(world: World, state: State, warn: Callable[[str], None]) -> None:

@@ -18,7 +18,9 @@ from substrate.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from substrate.isolation.lowering import Lowering
+    from collections.abc import Iterator
+
+    from substrate.isolation.lowering import Lowering, Step
 
 _S_IFREG = 0o100000
 
@@ -97,3 +99,10 @@ class ReturnMounts:
             struct.pack("=7Q", 0, 0, 0, 1, 0, -(-size // 8) * 8, 0), [(16, vector), (32, control)]
         )
         plan.call("sendmsg", out.sync, header, 0, expect=messages.SIZE)
+
+
+def locking_sequence(directories: tuple[bool, ...]) -> Iterator[Step]:
+    """Yield the steps that lock prepared mounts against the world they are for."""
+    yield StageMounts(directories)
+    yield PassIntoUserNamespace()
+    yield ReturnMounts(len(directories))

@@ -224,20 +224,6 @@ class PivotRoot:
             out.plan.call("mount", 0, out.plan.text("/"), 0, self.propagation, 0)
 
 
-@record
-class EnterOldRoot:
-    """Back to the root of before the world's: the plan's input "root"."""
-
-    def describe(self) -> str:
-        """Say what the step does."""
-        return "enter the host's root directory"
-
-    def lower(self, out: Lowering) -> None:
-        """Append the system calls."""
-        out.plan.call("fchdir", out.plan.input("root"))
-        out.plan.call("chroot", out.plan.text("."))
-
-
 def new_filesystem(
     out: Lowering,
     type_: str,

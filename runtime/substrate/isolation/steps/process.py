@@ -69,6 +69,20 @@ class TakeInput:
 
 
 @record
+class EnterOldRoot:
+    """Back to the root of before the world's: the plan's input "root"."""
+
+    def describe(self) -> str:
+        """Say what the step does."""
+        return "enter the host's root directory"
+
+    def lower(self, out: Lowering) -> None:
+        """Append the system calls."""
+        out.plan.call("fchdir", out.plan.input("root"))
+        out.plan.call("chroot", out.plan.text("."))
+
+
+@record
 class OpenRoot:
     """The world's root as this process, which has joined it, sees it."""
 
