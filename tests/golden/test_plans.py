@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from substrate.isolation.conversation import compile_plan
-from substrate.isolation.sequence import create_sequence, exec_sequence, hook_sequence
+from substrate.isolation.entering import exec_sequence, hook_sequence
+from substrate.isolation.sequence import create_sequence
 from tests.support.plan_text import plan_text
 from tests.support.worlds import FILTER, FixedHost, fixed_host, oci, shipped
 

@@ -14,7 +14,7 @@ from substrate.errors import BundleError, RefusedError, UnsupportedError
 from substrate.filesystem.layers import nested_mounts
 from substrate.isolation import unlocked
 from substrate.isolation.hostview import host_view
-from substrate.isolation.identity import choose_identity, with_user
+from substrate.isolation.identity import HOST_UID_0, choose_identity, with_user
 from substrate.isolation.spec import (
     Degraded,
     Filter,
@@ -94,6 +94,8 @@ def resolve(
         config, demand.world_id, project.path if project else None, privileged,
         tuple(demand.allow_degraded) + (extension.allow_degraded if extension else ()),
     )  # fmt: skip
+    if identity is not None and user is not None and identity.uid_map[0].host_id == 0:
+        losses.note(HOST_UID_0, "uid 0 in the world is uid 0 of the host")
     process = with_user(process, user, asked=demand.user_given)
     if process is not None and project is not None and _starts_in_project(extension, demand):
         process = replace(process, cwd=project.at)

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from substrate.isolation.conversation import compile_plan
-from substrate.isolation.sequence import create_sequence, exec_sequence, hook_sequence
+from substrate.isolation.entering import exec_sequence, hook_sequence
+from substrate.isolation.sequence import create_sequence
 from substrate.kernel.constants import Pr
 from substrate.kernel.plan import FAIL, IDLE, REAP, TRY
 from substrate.kernel.syscalls import NAMES
