@@ -126,6 +126,11 @@ def text_of(path: Path) -> str:
         return ""
 
 
+def text_of_command(pid: int) -> list[str]:
+    """Return the words a process was started with."""
+    return Path(f"/proc/{pid}/cmdline").read_text("utf-8").split("\0")[:-1]
+
+
 def public_directory(runtime: Runtime, name: str) -> Path:
     """Make a directory that the runtime's user owns."""
     path = runtime.folder / name
