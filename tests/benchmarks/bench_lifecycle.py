@@ -234,14 +234,14 @@ def bwrap(shop: Workshop) -> list[Subject]:
     found = shutil.which("bwrap")
     if found is None:
         return []
-    argv = [found, "--unshare-all", "--ro-bind", shop.rootfs, "/", "--proc", "/proc",
-            "--dev", "/dev", "--tmpfs", "/tmp", "/bin/true"]  # fmt: skip
+    view: list[str | Path] = ["--ro-bind", shop.rootfs, "/", "--proc", "/proc", "--dev", "/dev"]
+    argv = [found, "--unshare-all", *view, "--tmpfs", "/tmp", "/bin/true"]
     return [Subject("run", "bwrap", lambda: shop.call(*argv))]
 
 
 def other_executor(shop: Workshop) -> Subject:
     """Return `run` by the executor that needs no compiler."""
-    words = ["run", "--executor", "python", "--bundle", shop.bundles["true"]]
+    words: list[str | Path] = ["run", "--executor", "python", "--bundle", shop.bundles["true"]]
     return Subject(
         "run", "substrate, Python executor",
         lambda: shop.call(PROGRAM, *words, shop.fresh_id()),

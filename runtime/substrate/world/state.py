@@ -120,8 +120,8 @@ def from_json(data: Any, where: str) -> State:
             data=own["data"],
             degraded=tuple((entry["name"], entry["reason"]) for entry in own["degraded"]),
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        message = f"{where} is damaged: {error!r}"
+    except (KeyError, TypeError, ValueError, AttributeError):
+        message = f"{where} is damaged"
         raise SubstrateError(message, "delete the world with --force") from None
 
 
