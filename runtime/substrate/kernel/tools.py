@@ -52,11 +52,13 @@ def run_program(
     process = subprocess.Popen(
         list(argv), executable=program, env=dict(env or {}),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
     )  # fmt: skip
     try:
         output, errors = process.communicate(stdin, timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        process.kill()
+        # Its children too: they hold our pipes open, and whoever started it wants them gone.
+        os.killpg(process.pid, 9)
         output, errors = process.communicate()
         return Completed(process.returncode, output, errors, timed_out=True)
     return Completed(process.returncode, output, errors)

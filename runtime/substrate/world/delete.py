@@ -15,7 +15,7 @@ from substrate.filesystem.removal import remove_layers
 from substrate.kernel import procfs, signals
 from substrate.record import replace
 from substrate.world import state as states
-from substrate.world.hooks import run_host_hooks
+from substrate.world.hooks import run_late_hooks
 from substrate.world.kill import world_processes
 from substrate.world.store import World
 from substrate.world.stored import has_hooks, stored_config
@@ -80,9 +80,10 @@ def remove(world: World, state: State, warn: Callable[[str], None]) -> None:
     try:
         if has_hooks(world):
             hooks = stored_config(world).hooks.poststop
-            run_host_hooks("poststop", hooks, replace(state, status=states.STOPPED))
+            # OCI runtime-spec, lifecycle 13: log a warning and go on.
+            run_late_hooks("poststop", hooks, replace(state, status=states.STOPPED), warn)
     except SubstrateError as error:
-        # OCI runtime-spec, lifecycle 13: log a warning and go on.
+        # The stored configuration is damaged: then there are no hooks to know of.
         warn(error.message)
     world.remove()
 

@@ -11,7 +11,7 @@ from substrate.errors import SubstrateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from substrate.bundle.model import Hook
     from substrate.world.state import State
@@ -39,6 +39,17 @@ def run_host_hooks(name: str, hooks: Iterable[Hook], state: State) -> None:
         if done.status:
             text = done.stderr.decode(errors="replace").strip()
             raise hook_failure(name, hook, f"exit status {done.status}" + (text and f": {text}"))
+
+
+def run_late_hooks(
+    name: str, hooks: Iterable[Hook], state: State, warn: Callable[[str], None]
+) -> None:
+    """Run hooks that nothing depends on any more; one that fails is a warning."""
+    for hook in hooks:
+        try:
+            run_host_hooks(name, (hook,), state)
+        except SubstrateError as error:
+            warn(error.message)
 
 
 def hook_failure(name: str, hook: Hook, what: str) -> SubstrateError:

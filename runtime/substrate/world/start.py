@@ -10,7 +10,7 @@ from substrate.errors import SubstrateError, WorldStateError
 from substrate.kernel import messages, procfs, signals
 from substrate.record import replace
 from substrate.world import state as states
-from substrate.world.hooks import run_host_hooks
+from substrate.world.hooks import run_late_hooks
 from substrate.world.store import GATE_FILE, STEPS_FILE, World
 from substrate.world.stored import has_hooks, stored_config
 
@@ -71,11 +71,8 @@ def after_start(
     world.remove_file(GATE_FILE)
     if config is None:
         return state
-    try:
-        run_host_hooks("poststart", config.hooks.poststart, state)
-    except SubstrateError as error:
-        # OCI runtime-spec, lifecycle 10: log a warning and go on.
-        warn(error.message)
+    # OCI runtime-spec, lifecycle 10: log a warning and go on.
+    run_late_hooks("poststart", config.hooks.poststart, state, warn)
     return state
 
 
