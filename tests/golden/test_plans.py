@@ -9,6 +9,7 @@ import pytest
 from substrate.isolation.conversation import compile_plan
 from substrate.isolation.entering import exec_sequence, hook_sequence
 from substrate.isolation.sequence import create_sequence
+from substrate.isolation.staging import stage_sequence, staged_mounts
 from tests.support.plan_text import plan_text
 from tests.support.worlds import FILTER, FixedHost, fixed_host, oci, shipped
 
@@ -28,8 +29,12 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[FixedHost]:
 
 
 def compared(golden: Golden, host: FixedHost, name: str, config: Config, **demand: Any) -> None:
-    plan = compile_plan(create_sequence(host.spec(config, **demand)))
-    golden(f"plans/{name}.txt", host.shown(plan_text(plan)))
+    spec = host.spec(config, **demand)
+    text = plan_text(compile_plan(create_sequence(spec)))
+    if staged_mounts(spec):
+        stage = plan_text(compile_plan(stage_sequence(spec)))
+        text = f"STAGE\n\n{stage}\nWORLD\n\n{text}"
+    golden(f"plans/{name}.txt", host.shown(text))
 
 
 @pytest.mark.parametrize("bundle", ["host-project", "readonly-review", "locked-down"])

@@ -61,16 +61,16 @@ def overlay_options(layer: Layer) -> tuple[tuple[str, str | None], ...]:
     Rootless the kernel takes neither redirects nor metacopy (`userxattr` excludes them).
     """
     layers = (
-        ("lowerdir", _escape(layer.lower)),
-        ("upperdir", _escape(layer.upper)),
-        ("workdir", _escape(layer.work)),
+        ("lowerdir", escape(layer.lower)),
+        ("upperdir", escape(layer.upper)),
+        ("workdir", escape(layer.work)),
     )
     if layer.userxattr:
         return (*layers, ("userxattr", None))
     return (*layers, ("redirect_dir", "on"), ("metacopy", "on"), ("index", "on"))
 
 
-def _escape(path: str) -> str:
+def escape(path: str) -> str:
     """Escape a path for an overlay option, where a colon separates layers."""
     return path.replace("\\", "\\\\").replace(":", "\\:")
 

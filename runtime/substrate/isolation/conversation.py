@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from substrate.isolation.lowering import Step
     from substrate.kernel.plan import Plan
 
+    Control = list[tuple[int, int, bytes]]
+
 _MSG_CMSG_CLOEXEC = 0x40000000
 # SCM_MAX_FD (253) descriptors and their header.
 _LARGEST_CONTROL = 16 + 4 * 253
@@ -67,13 +69,26 @@ class Conversation:
 
     def expect_descriptors(self, tag: bytes, count: int) -> list[int]:
         """Wait for a message that carries descriptors, and return them."""
-        _, fds = self._receive(tag)
+        return self._descriptors(*self._read(messages.SIZE), tag, count)
+
+    def _descriptors(self, raw: bytes, control: Control, tag: bytes, count: int) -> list[int]:
+        _, fds = self._take(raw, control, tag)
         if len(fds) != count:
             for fd in fds:
                 os.close(fd)
             message = f"the setup process sent {len(fds)} descriptors instead of {count}"
             raise StepError(message, "raise the limit of open files: ulimit -n")
         return fds
+
+    def expect_mounts(self, count: int) -> tuple[list[int], list[int]]:
+        """Wait for the mounts of a stage; return their descriptors and the unmapped numbers."""
+        unmapped: list[int] = []
+        while True:
+            raw, control = self._read(messages.SIZE)
+            if raw and messages.unpack(raw)[0] == messages.UNMAPPED:
+                unmapped.append(messages.unpack(raw)[1])
+                continue
+            return self._descriptors(raw, control, messages.READY, count), unmapped
 
     def go(self, descriptors: Iterable[int] = ()) -> None:
         """Let the plan go on, with descriptors if it waits for any."""
@@ -98,7 +113,9 @@ class Conversation:
             self._judge(raw, b"")
 
     def _receive(self, tag: bytes) -> tuple[int, list[int]]:
-        raw, control = self._read(messages.SIZE)
+        return self._take(*self._read(messages.SIZE), tag)
+
+    def _take(self, raw: bytes, control: Control, tag: bytes) -> tuple[int, list[int]]:
         fds = [
             int.from_bytes(data[at : at + 4], "little")
             for level, kind, data in control
@@ -112,7 +129,7 @@ class Conversation:
                 os.close(fd)
             raise
 
-    def _read(self, size: int) -> tuple[bytes, list[tuple[int, int, bytes]]]:
+    def _read(self, size: int) -> tuple[bytes, Control]:
         try:
             raw, control, _, _ = self._socket.recvmsg(size, _LARGEST_CONTROL, _MSG_CMSG_CLOEXEC)
         except TimeoutError:

@@ -13,6 +13,7 @@ from substrate.errors import (
     UnsupportedError,
 )
 from substrate.isolation.steps.process import EXECUTE, GATE_DESCRIPTION
+from substrate.isolation.steps.staging import MAP_PROJECT_IDS, NO_ID_MAPS
 from substrate.kernel import messages
 from substrate.kernel.syscalls import NAMES
 
@@ -53,7 +54,13 @@ def failure(step: str, call: str, number: int) -> SubstrateError:
         return CannotExecuteError(f"cannot {step}: {text}", "", number)
     if number == errno.EPROTO:
         text = "the other side is gone, or the kernel did only a part"
-    message = f"cannot {step}: {call}: {text}"
+    message = f"cannot {step}: {call}: {text}" if call else f"cannot {step}: {text}"
+    if step == MAP_PROJECT_IDS and number in NO_ID_MAPS:
+        hint = (
+            "its file system has no id-mapped mounts; give the project to an ordinary user, or"
+            " allow host ids with --allow-degraded host-uid-0"
+        )
+        return UnsupportedError(message, hint)
     if number == errno.ENOSYS:
         return UnsupportedError(message, f"this kernel lacks {call}; see `substrate doctor`")
     return StepError(message, _hint(step, call, number), number)

@@ -79,4 +79,4 @@ def _etc_entries() -> dict[str, bool]:
 
 
 def _read_only(path: str, *, is_directory: bool) -> ResolvedMount:
-    return ResolvedMount("bind", "bind", path, path, READ_ONLY, is_directory)
+    return ResolvedMount("bind", "bind", os.path.realpath(path), path, READ_ONLY, is_directory)

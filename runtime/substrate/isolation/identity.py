@@ -43,7 +43,7 @@ def choose_identity(
         return None, None
     if namespace.path is not None:
         # Made and mapped by somebody else; uid 0 of it is who may set up the world.
-        return Identity((), (), 0, 0), None
+        return Identity((), (), 0, 0, may_set_groups=privileged), None
     if config.linux.uid_mappings:
         return _explicit(config, privileged), None
     if config.substrate is None:

@@ -9,8 +9,8 @@ import os
 
 from substrate.errors import StepError, UnsupportedError
 from substrate.isolation.conversation import Conversation, compile_plan, end
-from substrate.isolation.prepare import PreparedMounts
 from substrate.isolation.sequence import create_sequence, has_creation_hooks
+from substrate.isolation.staging import stage_mounts
 from substrate.kernel import messages, procfs
 from substrate.record import record
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Launched:
     """A world at its gate: `master_fd` is the pty master or -1; both are the caller's.
 
-    `unmapped` are the sources that show as nobody's, see `PreparedMounts`.
+    `unmapped` are the sources that show as nobody's, see `steps/staging.py`.
     """
 
     talk: Conversation
@@ -112,18 +112,16 @@ def _give_identity(spec: WorldSpec, talk: Conversation, executor: str) -> list[s
         return []
     userns_fd = os.open(f"/proc/{talk.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        mounts = PreparedMounts(spec, userns_fd)
-        try:
-            mounts.lock(userns_fd, executor)
-            talk.go(mounts.fds)
-        finally:
-            mounts.close()
-    except OSError as error:
-        message = f"cannot prepare the mounts of the world: {error.strerror}"
-        raise StepError(message, errno=error.errno or 0) from error
+        mounts, unmapped = stage_mounts(spec, userns_fd, executor)
     finally:
         os.close(userns_fd)
-    return mounts.unmapped
+    try:
+        talk.go(mounts)
+    finally:
+        # What has not been attached by then goes away with its descriptor.
+        for fd in mounts:
+            os.close(fd)
+    return unmapped
 
 
 def write_id_maps(pid: int, identity: Identity) -> None:

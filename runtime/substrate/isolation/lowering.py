@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import struct
 
-from substrate.kernel.constants import At, MoveMount, O, Resolve
+from substrate.kernel.constants import At, MoveMount, O, OpenTree, Resolve
 from substrate.kernel.plan import PlanBuilder
 
 TYPE_CHECKING = False
@@ -139,9 +139,21 @@ class Lowering:
         return self.plan.call("move_mount", mount, empty, target, empty, flags, ignore=ignore)
 
     def open_host(self, path: str, *, recursive: bool, store: Cell) -> None:
-        """Clone the mount at a path of the host, as this process may reach it."""
-        flags = 1 | O.CLOEXEC | (At.RECURSIVE if recursive else 0)  # 1 is OPEN_TREE_CLONE
-        self.plan.call("open_tree", At.FDCWD, self.plan.text(path), flags, store=store)
+        """Clone the mount at a path of the host, as this process may reach it.
+
+        The path must have no symlink in it (`os.path.realpath`). One that came in since is refused
+        (ELOOP): with `..` in it, it could lead into the world's root, which already covers "/",
+        and from there, by a link of a hostile image, to any file of the host.
+        """
+        source = self.new_cell(path)
+        how = self.plan.constant(
+            OPEN_HOW.pack(O.PATH | O.CLOEXEC, 0, Resolve.NO_SYMLINKS | Resolve.NO_MAGICLINKS)
+        )
+        self.plan.call("openat2", At.FDCWD, self.plan.text(path), how, OPEN_HOW.size, store=source)
+        flags = OpenTree.CLONE | OpenTree.CLOEXEC | At.EMPTY_PATH
+        flags |= At.RECURSIVE if recursive else 0
+        self.plan.call("open_tree", source, self.plan.text(""), flags, store=store)
+        self.close(source)
 
     def _make(self, parent: str, name: str, call: str, words: tuple[int, ...]) -> None:
         directory = self._directory(parent)

@@ -294,6 +294,7 @@ def _resolve_mount(config: Config, bundle: str, mount: Mount) -> ResolvedMount:
     source = os.path.join(bundle, mount.source)
     if not os.path.exists(source):
         raise BundleError([f"{where}: expected a source that exists, got {source}"])
+    source = os.path.realpath(source)
     return ResolvedMount("bind", "bind", source, destination, options, os.path.isdir(source))
 
 

@@ -8,6 +8,7 @@ and youki where they agree. Steps are data: the same list is the plan that runs,
 from __future__ import annotations
 
 from substrate.isolation.payload import payload_sequence
+from substrate.isolation.staging import staged_mounts
 from substrate.isolation.steps.devices import (
     BindDevice,
     LinkDevices,
@@ -144,7 +145,7 @@ def _namespaces(spec: WorldSpec) -> Iterator[Step]:
     # The user namespace owns every namespace made after it.
     if "user" in spec.new_namespaces:
         yield Unshare(("user",))
-        yield AwaitRuntime(messages.USER, "write the id maps", runtime_mounts(spec))
+        yield AwaitRuntime(messages.USER, "write the id maps", staged_mounts(spec))
     if spec.identity is not None:
         # Not the payload's user yet: the one that may mount, id 0 inside where it is mapped.
         identity = spec.identity
@@ -198,17 +199,6 @@ def _mount(spec: WorldSpec, number: int, mount: ResolvedMount) -> Step:
         return FilesystemMount(mount.type, mount.source, mount.destination, mount.options)
     name = str(number) if spec.mounts_from_runtime else None
     return BindMount(mount.source, mount.destination, mount.options, mount.is_directory, name)
-
-
-def runtime_mounts(spec: WorldSpec) -> tuple[str, ...]:
-    """Return the names of the mounts the runtime sends, in the order it sends them."""
-    if not spec.mounts_from_runtime:
-        return ()
-    names = [] if spec.root_path is None else ["root"]
-    names += [str(number) for number, mount in enumerate(spec.mounts) if mount.kind == "bind"]
-    if spec.project is not None:
-        names.append("project")
-    return tuple(names)
 
 
 def _settings(spec: WorldSpec) -> Iterator[Step]:

@@ -35,6 +35,7 @@ USER = b"USER"
 CONSOLE = b"CONS"
 MOUNTED = b"MNTD"
 READY = b"REDY"
+UNMAPPED = b"UNMP"
 GO = b"GO  "
 
 # Long enough for any host under load; a plan silent for so long hangs in the kernel.

@@ -137,6 +137,7 @@ class PlanBuilder:
         self._relocations: list[int] = []
         self._cells: dict[str, Cell] = {}
         self._inputs: dict[str, int] = {}
+        self._placed_inputs: list[tuple[str, int]] = []
         self._texts: dict[bytes, Pointer] = {}  # content that no call changes
         self._steps: list[str] = []
         self._report: Cell | None = None
@@ -203,6 +204,10 @@ class PlanBuilder:
         self._inputs[name] = cell.offset
         return cell
 
+    def input_at(self, name: str, offset: int) -> None:
+        """Have an input's value put into data placed before, as well as into its cell."""
+        self._placed_inputs.append((name, offset))
+
     def report_to(self, cell: Cell) -> None:
         """Name the cell whose descriptor failures are reported on."""
         self._report = cell
@@ -242,6 +247,10 @@ class PlanBuilder:
         self._ops.append(op)
         return len(self._ops) - 1
 
+    def jump(self) -> int:
+        """Append an op that skips, to be told where to by `skip_to_here`; returns its index."""
+        return self.call("", flags=JUMP)
+
     def skip_to_here(self, index: int) -> None:
         """Let op `index` skip all calls up to here: a JUMP always, a call on an ignored error."""
         op = self._ops[index]
@@ -254,6 +263,11 @@ class PlanBuilder:
             raise ValueError(message)
         handover = self._handover if self._handover >= 0 else len(self._ops)
         return Plan(
-            tuple(self._ops), bytes(self._arena), tuple(self._relocations),
-            tuple(self._inputs.items()), tuple(self._steps), self._report.offset, handover,
-        )  # fmt: skip
+            ops=tuple(self._ops),
+            arena=bytes(self._arena),
+            relocations=tuple(self._relocations),
+            inputs=(*self._inputs.items(), *self._placed_inputs),
+            steps=tuple(self._steps),
+            report_cell=self._report.offset,
+            handover=handover,
+        )

@@ -82,7 +82,7 @@ def make_spec(
     demand = Demand(
         world_id=request.world_id,
         bundle=os.path.abspath(request.bundle),
-        layer=os.path.join(data, "layer"),
+        layer=os.path.join(os.path.realpath(data), "layer"),
         project=None if request.project is None else os.path.abspath(request.project),
         user_given=request.overrides.user is not None,
         cwd_given=request.overrides.cwd is not None,

@@ -10,6 +10,7 @@ from substrate.cli.requests import bundle_directory, overrides_of
 from substrate.cli.terminal import printable, write
 from substrate.isolation.conversation import compile_plan
 from substrate.isolation.sequence import create_sequence
+from substrate.isolation.staging import stage_sequence, staged_mounts
 from substrate.kernel.explain import explain_op
 from substrate.world.create import CreateRequest, make_spec, read_request
 
@@ -33,19 +34,27 @@ def run(arguments: Arguments) -> int:
     )
     _, config, process = read_request(request)
     data = os.path.join(context.data, WORLD_ID)
-    plan = compile_plan(create_sequence(make_spec(context, request, config, process, data)))
-    calls = _calls_by_step(plan)
+    spec = make_spec(context, request, config, process, data)
+    plans = {"world": compile_plan(create_sequence(spec))}
+    if staged_mounts(spec):
+        # Runs in a process of its own while the world's waits for its id maps.
+        plans = {"stage": compile_plan(stage_sequence(spec))} | plans
     if arguments.flag("json"):
-        steps = [
-            {"step": step, "syscalls": calls[number]} for number, step in enumerate(plan.steps)
-        ]
-        write(jsontext.dumps(steps, 2) + "\n")
+        write(jsontext.dumps({name: _as_json(plan) for name, plan in plans.items()}, 2) + "\n")
         return 0
-    for number, step in enumerate(plan.steps):
-        write(f"{number + 1:3} {printable(step)}\n")
-        if arguments.flag("syscalls"):
-            write("".join(f"      {printable(call)}\n" for call in calls[number]))
+    for name, plan in plans.items():
+        write(f"{name}:\n")
+        calls = _calls_by_step(plan)
+        for number, step in enumerate(plan.steps):
+            write(f"{number + 1:3} {printable(step)}\n")
+            if arguments.flag("syscalls"):
+                write("".join(f"      {printable(call)}\n" for call in calls[number]))
     return 0
+
+
+def _as_json(plan: Plan) -> list[dict[str, object]]:
+    calls = _calls_by_step(plan)
+    return [{"step": step, "syscalls": calls[number]} for number, step in enumerate(plan.steps)]
 
 
 def _calls_by_step(plan: Plan) -> list[list[str]]:

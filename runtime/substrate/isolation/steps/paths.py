@@ -7,7 +7,6 @@ import errno
 from substrate.bundle.mount_options import MountOptions
 from substrate.isolation.steps.mounts import MOUNT_ATTR, new_filesystem, set_attributes
 from substrate.kernel.constants import At, MountAttr, O, OpenTree
-from substrate.kernel.plan import JUMP
 from substrate.record import record
 
 TYPE_CHECKING = False
@@ -49,7 +48,7 @@ class MaskPaths:
                 store=directory, ignore=(errno.ENOTDIR,),
             )  # fmt: skip
             _cover(out, blank, target)
-            done = plan.call("", flags=JUMP)
+            done = plan.jump()
             plan.skip_to_here(kind)
             _cover(out, null, target)
             plan.skip_to_here(done)
