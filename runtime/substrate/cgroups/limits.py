@@ -125,9 +125,8 @@ def merge_resources(before: dict[str, Any] | None, change: dict[str, Any]) -> di
     """
     merged = dict(before or {})
     for key, value in change.items():
-        inner = _object(value)
-        if inner is not None and key != "pids":
-            merged[key] = merge_resources(_object(merged.get(key)), inner)
+        if _is_object(value) and key != "pids":
+            merged[key] = merge_resources(merged.get(key), value)
         elif (value is not None and value != "" and (value != 0 or isinstance(value, bool))) or (
             key == "idle" and value is not None
         ):
@@ -135,8 +134,8 @@ def merge_resources(before: dict[str, Any] | None, change: dict[str, Any]) -> di
     return merged
 
 
-def _object(value: Any) -> dict[str, Any] | None:
-    return value if isinstance(value, dict) else None
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 class _Making:
