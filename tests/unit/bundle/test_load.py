@@ -117,7 +117,7 @@ def test_the_fast_path_reports_every_problem_too(tmp_path: Path) -> None:
         ("", "line 1 column 1: the file is empty"),
         ("{} {}", "line 1 column 4: extra data"),
         ('{"a": NaN}', "NaN is not JSON"),
-        ('{"a": 1, "b": {"c": 1, "c": 2}}', 'the key the string "c" is there twice'),
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', 'the key "c" is there twice'),
         (b'{"a": "\xff"}', "byte 7: not UTF-8"),
         ("[" * 100_000, "nested too deeply"),
         ('{"a": ' + "9" * 5000 + "}", "Exceeds the limit"),
