@@ -24,6 +24,22 @@ def bundle_directory(arguments: Arguments) -> str:
     return os.path.abspath(given) if given else ""
 
 
+def preserved_fds(arguments: Arguments) -> int:
+    """Return how many descriptors after standard error are the payload's.
+
+    Called before anything is opened: a number that the caller has not taken would be taken by a
+    descriptor of ours, and the payload would get that one.
+    """
+    count = arguments.number("preserve_fds") or 0
+    for fd in range(3, 3 + count):
+        try:
+            os.fstat(fd)
+        except OSError:
+            message = f"descriptor {fd} is to be preserved and is not open"
+            raise UsageError(message, "open it, or lower --preserve-fds") from None
+    return count
+
+
 def overrides_of(arguments: Arguments) -> Overrides:
     """Return what the options of `run` and `exec` say about the process."""
     if arguments.command and arguments.command[0].startswith("-"):

@@ -2,7 +2,7 @@
 
 `native` (the default) starts world-init at once; `python` forks this process and interprets the
 plan up to its hand-over. Both leave the calling process as it was. The plan's descriptors keep
-their numbers; nothing else above 2 is inherited except what the caller preserves.
+their numbers; nothing else above 2 is kept except what the caller preserves.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _NATIVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native", "world-init")
 # Ignored by Python itself, so inherited by everything it starts unless reset.
 _IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE, SIGXFSZ
+
+_MOST_DESCRIPTORS = 0x7FFF_FFFF
 
 EXECUTORS = ("native", "python")
 
@@ -82,7 +84,7 @@ def _spawn_native(plan: Plan, inputs: dict[str, int], fds: set[int]) -> int:
         image = sealed_memfd("plan", encoded)
         return os.posix_spawn(
             f"/proc/self/fd/{program}",
-            ["world-init", str(image)],
+            _arguments(image, fds),
             {},
             # dup2 onto itself clears close-on-exec in the child alone.
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in sorted(fds | {image})],
@@ -114,12 +116,26 @@ def _spawn_python(plan: Plan, inputs: dict[str, int], fds: set[int]) -> int:
     try:
         for number in _IGNORED_BY_PYTHON:
             signal.signal(number, signal.SIG_DFL)
+        _close_others(fds | {program})
         image = interpret.Image(encoded)
         interpret.run(image, plan.handover)
         rest = sealed_memfd("plan", image.encoded_from(plan.handover))
         for fd in fds | {rest}:
             os.set_inheritable(fd, True)
         credentials.keep_capabilities_over_execve()
-        os.execve(program, ["world-init", str(rest)], {})
+        os.execve(program, _arguments(rest, fds), {})
     finally:
         os._exit(127)
+
+
+def _arguments(image: int, fds: set[int]) -> list[str]:
+    """Return world-init's arguments: the plan's image, and every descriptor it may keep."""
+    return ["world-init", str(image), *map(str, sorted(fds | {image}))]
+
+
+def _close_others(fds: set[int]) -> None:
+    last = 2
+    for fd in sorted(fds):
+        os.closerange(last + 1, fd)
+        last = max(last, fd)
+    os.closerange(last + 1, _MOST_DESCRIPTORS)

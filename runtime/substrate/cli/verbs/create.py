@@ -6,7 +6,7 @@ import os
 
 from substrate.cli.calls import context_of, timings_printer
 from substrate.cli.report import warn
-from substrate.cli.requests import bundle_directory, overrides_of
+from substrate.cli.requests import bundle_directory, overrides_of, preserved_fds
 from substrate.isolation.conversation import end
 from substrate.world.console import connect_console, send_console
 from substrate.world.create import BUNDLE_FILE, CreateRequest, create
@@ -33,7 +33,7 @@ def request_of(arguments: Arguments, *, listening: bool, attended: bool = False)
         has_console=attended or arguments.text("console_socket") is not None,
         no_pivot=arguments.flag("no_pivot"),
         new_keyring=not arguments.flag("no_new_keyring"),
-        preserve_fds=arguments.number("preserve_fds") or 0,
+        preserve_fds=preserved_fds(arguments),
         executor=arguments.text("executor") or "native",
     )
 

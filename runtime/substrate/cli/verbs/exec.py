@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from substrate.cli.calls import context_of
-from substrate.cli.requests import overrides_of
+from substrate.cli.requests import overrides_of, preserved_fds
 from substrate.errors import UnsupportedError
 from substrate.world.exec import ExecRequest, execute
 
@@ -23,7 +23,7 @@ def run(arguments: Arguments) -> int:
         world_id=arguments.operands[0],
         process_file=arguments.text("process"),
         overrides=overrides_of(arguments),
-        preserve_fds=arguments.number("preserve_fds") or 0,
+        preserve_fds=preserved_fds(arguments),
         detach=arguments.flag("detach"),
         pid_file=arguments.text("pid_file"),
         console_socket=arguments.text("console_socket"),

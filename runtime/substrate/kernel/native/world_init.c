@@ -2,7 +2,8 @@
  *
  * Built without libc and started from a sealed memfd, so nothing of the host is reachable through
  * /proc/PID/exe (CVE-2019-5736) and a parked world costs a few pages. It is started as
- *     world-init PLAN_FD
+ *     world-init PLAN_FD FD...
+ * with every descriptor above 2 that it may keep, PLAN_FD among them, in ascending order,
  * and reads the image that `kernel/plan.py` encodes. It decides nothing: which calls are made, and
  * in which order, is data. Failures go to the descriptor in the plan's report cell as one message
  * {tag, value}; see `kernel/messages.py`.
@@ -241,14 +242,36 @@ static void run(struct header *plan)
 	leave(0);
 }
 
+static int number(const char *digit)
+{
+	int value = 0;
+	for (; *digit; digit++)
+		value = value * 10 + *digit - '0';
+	return value;
+}
+
+/* Close what the runtime's own caller left open for us: a pipe of its would stay open for as long
+ * as the world waits at its gate. `kept` are the descriptors to keep, in ascending order. */
+static void close_others(char **kept)
+{
+	int last = 2;
+	for (; *kept; kept++) {
+		int fd = number(*kept);
+		if (fd > last + 1)
+			call(SYS_close_range, last + 1, fd - 1, 0, 0, 0, 0);
+		if (fd > last)
+			last = fd;
+	}
+	call(SYS_close_range, last + 1, ~0U, 0, 0, 0, 0);
+}
+
 void begin(u64 *stack)
 {
 	char **argv = (char **)(stack + 1);
-	int fd = 0;
 	if (stack[0] < 2)
 		leave(2);
-	for (const char *digit = argv[1]; *digit; digit++)
-		fd = fd * 10 + *digit - '0';
+	int fd = number(argv[1]);
+	close_others(argv + 2);
 	i64 size = call(SYS_lseek, fd, 0, 2, 0, 0, 0);
 	/* PROT_READ|PROT_WRITE, MAP_PRIVATE: cells change in our copy only. */
 	i64 at = call(SYS_mmap, 0, size, 3, 2, fd, 0);
