@@ -128,7 +128,8 @@ static void hit(int pid, const char *what)
 
 static void look(int pid)
 {
-	static const char *names[] = { "exe", "root", "cwd", "fd", "environ", "maps", "mem", "ns/mnt" };
+	static const char *names[] = { "exe", "root", "cwd", "environ", "maps", "mem", "ns/mnt",
+		"fd/0", "fd/1", "fd/2", "fd/3", "fd/4", "fd/5", "fd/6", "fd/7", "fd/8", "fd/9" };
 	char path[64], buffer[8];
 	looked++;
 	for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
