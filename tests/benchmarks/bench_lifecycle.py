@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -209,8 +210,8 @@ def _plain_filter() -> dict[str, Any]:
 
 
 def _own_cpu() -> float:
-    times = os.times()
-    return (times.user + times.system + times.children_user + times.children_system) * 1000
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used) * 1000
 
 
 def _check(status: int) -> None:

@@ -155,7 +155,7 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(configurations(), st.booleans(), st.booleans())
 def test_any_world_is_made_in_order(
     host: FixedHost, changes: dict[str, Any], listening: bool, no_pivot: bool

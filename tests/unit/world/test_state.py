@@ -7,7 +7,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from substrate import jsontext
@@ -51,12 +51,14 @@ with open(schema_path("state"), encoding="utf-8") as file:
     VALIDATOR = jsonschema.Draft202012Validator(jsontext.loads(file.read()))
 
 
+@settings(max_examples=40)
 @given(STATES)
 def test_a_stored_state_is_the_same_state(state: State) -> None:
     stored = jsontext.dumps(state.to_json())
     assert from_json(jsontext.loads(stored), "state.json") == state
 
 
+@settings(max_examples=40)
 @given(STATES)
 def test_what_is_shown_follows_the_schema(state: State) -> None:
     VALIDATOR.validate(state.to_oci())
