@@ -10,7 +10,7 @@ from substrate.bundle.fields import INT64_MAX, UINT32_MAX, UINT64_MAX, Fields, c
 from substrate.cgroups import convert
 from substrate.cgroups.devices import parse_devices
 from substrate.errors import BundleError
-from substrate.record import record
+from substrate.record import record, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,6 +116,12 @@ def cgroup_files(
         devices=parse_devices(fields) if fields.data.get("devices") is not None else None,
         memory_checked=memory is not None and memory.flag("checkBeforeUpdate"),
     )
+
+
+def without(files: Files, controllers: tuple[str, ...]) -> Files:
+    """Return the files that need none of these controllers, which the bundle can do without."""
+    kept = tuple(write for write in files.writes if write.controller not in controllers)
+    return replace(files, writes=kept)
 
 
 def merge_resources(before: dict[str, Any] | None, change: dict[str, Any]) -> dict[str, Any]:
