@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -123,3 +124,13 @@ def test_the_scanner_keeps_nothing_between_documents() -> None:
     first = jsontext.loads('{"key": 1}')
     second = jsontext.loads('{"key": 2}')
     assert (first, second) == ({"key": 1}, {"key": 2})
+
+
+@pytest.mark.parametrize("text", ["{", "[1", '{"a": 1,}', '"open', '{"a" 1}'])
+def test_a_malformed_text_is_told_before_json_was_ever_loaded(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """As in a call of the runtime: the C scanner then cannot raise its own error."""
+    monkeypatch.delitem(sys.modules, "json.decoder")
+    with pytest.raises(ValueError, match="line 1 column"):
+        jsontext.loads(text)
