@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,11 +128,21 @@ def test_the_scanner_keeps_nothing_between_documents() -> None:
     assert (first, second) == ({"key": 1}, {"key": 2})
 
 
-@pytest.mark.parametrize("text", ["{", "[1", '{"a": 1,}', '"open', '{"a" 1}'])
-def test_a_malformed_text_is_told_before_json_was_ever_loaded(
-    monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
+def test_a_malformed_text_is_told_in_a_process_that_never_loaded_json() -> None:
     """As in a call of the runtime: the C scanner then cannot raise its own error."""
-    monkeypatch.delitem(sys.modules, "json.decoder")
-    with pytest.raises(ValueError, match="line 1 column"):
-        jsontext.loads(text)
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from substrate import jsontext\n"
+        "for text in sys.argv[2:]:\n"
+        "    for name in [name for name in sys.modules if name.partition('.')[0] == 'json']:\n"
+        "        del sys.modules[name]\n"
+        "    try: jsontext.loads(text)\n"
+        "    except ValueError as error: print(error)\n"
+    )
+    texts = ["{", "[1", '{"a": 1,}', '"open', '{"a" 1}']
+    runtime = Path(jsontext.__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, "-ISE", "-c", script, runtime, *texts],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert len(done.stdout.splitlines()) == len(texts)
+    assert all("line 1 column" in line for line in done.stdout.splitlines())
