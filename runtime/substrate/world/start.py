@@ -83,7 +83,7 @@ def _open_gate(world: World) -> None:
         gate.connect(f"/proc/self/fd/{world.fileno()}/{GATE_FILE}")
         gate.send(messages.pack(messages.GO))
         raw = gate.recv(messages.SIZE)
-    except (ConnectionRefusedError, ConnectionResetError, FileNotFoundError):
+    except (ConnectionError, FileNotFoundError):
         message = f"container not running: {world.world_id} ended at its gate"
         raise WorldStateError(message) from None
     finally:
