@@ -5,6 +5,7 @@
     ├─ BundleError                 2    config.json is wrong: every problem with its JSON path
     ├─ DependencyError             3    a program or library that must be there is not
     ├─ UnsupportedError            4    this machine or this version cannot do what was asked
+    │  └─ IdMapsUnsupportedError   4    a file system has no id-mapped mounts
     ├─ RefusedError                5    possible, but refused for safety
     ├─ WorldExistsError            1    the id is in use
     ├─ WorldNotFoundError          1    "container … does not exist"
@@ -64,6 +65,10 @@ class UnsupportedError(SubstrateError):
     """What was asked is beyond this machine, or this version of Substrate."""
 
     status = 4
+
+
+class IdMapsUnsupportedError(UnsupportedError):
+    """The project's file system has no id-mapped mounts; a world with other ids may do."""
 
 
 class RefusedError(SubstrateError):

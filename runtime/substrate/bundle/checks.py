@@ -8,6 +8,8 @@ them on every create.
 
 from __future__ import annotations
 
+import os
+
 from substrate.bundle.extension_checks import EXTENSION_CHECKS
 from substrate.bundle.fields import child, describe
 from substrate.bundle.mount_options import parse_mount_options
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+LONGEST_UTS_NAME = 64
 CAPABILITY_SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 RLIMITS = (
     "RLIMIT_AS",
@@ -207,6 +210,10 @@ def _check_namespaces(config: View) -> Iterator[str]:
     for view, key, type_ in demands:
         if view.data.get(key) and type_ not in seen:
             yield f"{view.at(key)}: expected a {type_} namespace in $.linux.namespaces"
+    for key in ("hostname", "domainname"):
+        # __NEW_UTS_LEN of the kernel.
+        if len(os.fsencode(config.text(key))) > LONGEST_UTS_NAME:
+            yield f"{config.at(key)}: expected at most {LONGEST_UTS_NAME} bytes"
 
 
 def _check_mappings(config: View) -> Iterator[str]:

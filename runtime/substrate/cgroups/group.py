@@ -73,6 +73,11 @@ class Cgroup:
         return Cgroup(cgroup2.open_child(self.fd, name), f"{self.directory}/{name}")
 
     @property
+    def is_gone(self) -> bool:
+        """Whether it was removed while it was open."""
+        return cgroup2.read(self.fd, "cgroup.controllers") is None
+
+    @property
     def is_populated(self) -> bool:
         """Whether any process is in it or below; False when it is gone."""
         return cgroup2.events(self.fd).get("populated") == 1
@@ -125,11 +130,11 @@ class Cgroup:
         try:
             cgroup2.write(self.fd, "cgroup.kill", "1")
         except OSError as error:
-            if error.errno == errno.ENODEV:
-                return
-            # Since Linux 5.14, and not in threaded cgroups.
-            if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP):
+            # It has the file since Linux 5.14, and not when it is threaded.
+            if error.errno not in (*cgroup2.GONE, errno.EOPNOTSUPP):
                 raise
+            if self.is_gone:
+                return
             self._kill_one_by_one()
 
     def signal(self, number: int) -> None:
@@ -225,7 +230,7 @@ class Cgroup:
             cgroup2.write(self.fd, name, value)
         except FileNotFoundError:
             message = f"cannot {doing} the cgroup {self.directory}: it has no {name}"
-            raise UnsupportedError(message, "the kernel must have cgroup v2 of 5.2") from None
+            raise UnsupportedError(message, "the root cgroup cannot; any other one can") from None
         except OSError as error:
             message = f"cannot {doing} the cgroup {self.directory}: {error.strerror}"
             raise SubstrateError(message) from error

@@ -186,6 +186,8 @@ def enable_controllers(parent: Cgroup, needed: Iterable[str]) -> None:
         except OSError as error:
             if name not in needed and error.errno in _MAY_FAIL:
                 continue
+            if error.errno in cgroup2.GONE and parent.is_gone:
+                raise _removed_meanwhile() from error
             message = f"cannot enable the {name} controller in {parent.directory}"
             raise UnsupportedError(f"{message}: {error.strerror}", _enable_hint(error)) from error
 
@@ -230,10 +232,8 @@ def _make_own(parent: Cgroup, name: str, owner: str) -> tuple[Cgroup, bool]:
     except FileExistsError:
         found = parent.child(name)
         if found is None:
-            raise FileNotFoundError(errno.ENOENT, "removed meanwhile") from None
+            raise _removed_meanwhile() from None
         world, made = found, False
-    except FileNotFoundError:
-        raise
     except OSError as error:
         raise _not_made(f"{parent.directory}/{name}", error) from error
     try:
@@ -249,13 +249,17 @@ def _make_own(parent: Cgroup, name: str, owner: str) -> tuple[Cgroup, bool]:
 
 
 def _not_made(directory: str, error: OSError) -> SubstrateError | FileNotFoundError:
-    if error.errno == errno.ENOENT:
-        return FileNotFoundError(errno.ENOENT, "removed meanwhile")
+    if error.errno in cgroup2.GONE:
+        return _removed_meanwhile()
     message = f"cannot make the cgroup {directory}: {error.strerror}"
     hint = "substrate-runtime doctor"
     if error.errno == errno.EAGAIN:
         hint = "cgroup.max.descendants or cgroup.max.depth of a cgroup above it is reached"
     return UnsupportedError(message, hint)
+
+
+def _removed_meanwhile() -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, "the cgroup was removed meanwhile")
 
 
 def _claim_existing(world: Cgroup, owner: str) -> None:

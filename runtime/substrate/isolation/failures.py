@@ -8,6 +8,7 @@ import os
 from substrate.errors import (
     CannotExecuteError,
     CommandNotFoundError,
+    IdMapsUnsupportedError,
     StepError,
     SubstrateError,
     UnsupportedError,
@@ -60,7 +61,7 @@ def failure(step: str, call: str, number: int) -> SubstrateError:
             "its file system has no id-mapped mounts; give the project to an ordinary user, or"
             " allow host ids with --allow-degraded host-uid-0"
         )
-        return UnsupportedError(message, hint)
+        return IdMapsUnsupportedError(message, hint)
     if number == errno.ENOSYS:
         return UnsupportedError(message, f"this kernel lacks {call}; see `substrate doctor`")
     return StepError(message, _hint(step, call, number), number)

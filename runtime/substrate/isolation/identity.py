@@ -26,7 +26,7 @@ HOST_UID_0 = "host-uid-0"
 
 
 def choose_identity(
-    config: Config, world_id: str, project: str | None, privileged: bool, allow: tuple[str, ...]
+    config: Config, world_id: str, project: str | None, *, privileged: bool, host_ids: bool
 ) -> tuple[Identity | None, User | None]:
     """Return the id maps of the world and, when they decide it, the payload's user.
 
@@ -49,18 +49,18 @@ def choose_identity(
     if config.substrate is None:
         problem = "$.linux.uidMappings: expected the ids of the new user namespace, got nothing"
         raise BundleError([f"config.json: {problem}"])
-    return _automatic(world_id, project, privileged, allow)
+    return _automatic(world_id, project, privileged=privileged, host_ids=host_ids)
 
 
 def _automatic(
-    world_id: str, project: str | None, privileged: bool, allow: tuple[str, ...]
+    world_id: str, project: str | None, *, privileged: bool, host_ids: bool
 ) -> tuple[Identity, User]:
     if not privileged:
         return _single(os.geteuid(), os.getegid())
     owner = _owner(project)
     if owner is not None and owner[0] != 0:
         return _single(*owner, privileged=True)
-    if HOST_UID_0 in allow:
+    if host_ids:
         everything = (IdMapping(0, 0, 0xFFFF_FFFF),)
         return Identity(everything, everything, 0, 0), User()
     base = range_of(world_id)

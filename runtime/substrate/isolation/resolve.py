@@ -53,6 +53,7 @@ class Demand:
     preserve_fds: int = 0
     no_cgroups: bool = False
     allow_degraded: tuple[str, ...] = ()
+    host_ids: bool = False
 
 
 class _Losses:
@@ -91,11 +92,14 @@ def resolve(
         losses.lose(unlocked.NAME, unlocked.REASON)
     project = _resolve_project(config, demand)
     identity, user = choose_identity(
-        config, demand.world_id, project.path if project else None, privileged,
-        tuple(demand.allow_degraded) + (extension.allow_degraded if extension else ()),
-    )  # fmt: skip
+        config,
+        demand.world_id,
+        None if project is None else project.path,
+        privileged=privileged,
+        host_ids=demand.host_ids,
+    )
     if identity is not None and user is not None and identity.uid_map[0].host_id == 0:
-        losses.note(HOST_UID_0, "uid 0 in the world is uid 0 of the host")
+        losses.lose(HOST_UID_0, "uid 0 in the world is uid 0 of the host")
     process = with_user(process, user, asked=demand.user_given)
     if process is not None and project is not None and _starts_in_project(extension, demand):
         process = replace(process, cwd=project.at)

@@ -7,7 +7,12 @@ import os
 
 from substrate import jsontext
 from substrate.bundle.read import read_bundle
-from substrate.errors import SubstrateError, UsageError
+from substrate.errors import (
+    IdMapsUnsupportedError,
+    SubstrateError,
+    UnsupportedError,
+    UsageError,
+)
 from substrate.filesystem.layers import check_separate, make_layer
 from substrate.filesystem.removal import remove_layers
 from substrate.isolation.launch import Events, launch
@@ -76,9 +81,18 @@ def read_request(request: CreateRequest) -> tuple[dict[str, Any], Config, Proces
 
 
 def make_spec(
-    context: Context, request: CreateRequest, config: Config, process: Process | None, data: str
+    context: Context,
+    request: CreateRequest,
+    config: Config,
+    process: Process | None,
+    data: str,
+    *,
+    host_ids: bool = False,
 ) -> WorldSpec:
-    """Return the resolved world of a request; nothing is made yet but a cached filter."""
+    """Return the resolved world of a request; nothing is made yet but a cached filter.
+
+    `host_ids`: a world of root's that would get ids of its own gets the host's, if it may.
+    """
     demand = Demand(
         world_id=request.world_id,
         bundle=os.path.abspath(request.bundle),
@@ -92,6 +106,7 @@ def make_spec(
         preserve_fds=request.preserve_fds,
         no_cgroups=context.no_cgroups,
         allow_degraded=context.allow_degraded,
+        host_ids=host_ids,
     )
     seccomp = find_filter(context, config)
     spec = resolve(config, process, demand, seccomp, privileged=procfs.is_privileged())
@@ -114,31 +129,53 @@ def create(
     Raises what `read_bundle`, `resolve` and `launch` raise, and `SubstrateError` for a hook.
     """
     try:
-        data, config, process = read_request(request)
-        spec = make_spec(context, request, config, process, world.data)
-        _check_console(request, spec.process)
-        # As it is now: `exec`, and hooks after `create`, must not see a bundle changed since.
-        world.write_file(CONFIG_FILE, jsontext.dumps(_as_run(data, spec.process)))
-        state = _first_state(request, spec)
-        state = _with_layer(context, world, spec, state)
-        world.write(state)
-        if state.layer is not None:
-            prepare_directory(context.data)
-            prepare_directory(world.data)
-            os.mkdir(state.layer.directory, 0o700)
-            layer = state.layer
-            make_layer(layer.directory, layer.project, layer.at, layer.userxattr)
-        return _launch(world, spec, request, state, on_timings)
+        try:
+            return _create(context, request, world, on_timings)
+        except IdMapsUnsupportedError as error:
+            # Only now: where ids can be mapped, nobody is the host's uid 0, allowed or not.
+            _remove_layers(world)
+            try:
+                return _create(context, request, world, on_timings, host_ids=True)
+            except UnsupportedError:
+                raise error from None
     except BaseException:
         forget(world)
         raise
 
 
+def _create(
+    context: Context,
+    request: CreateRequest,
+    world: World,
+    on_timings: Callable[[Durations], None] | None,
+    *,
+    host_ids: bool = False,
+) -> Created:
+    data, config, process = read_request(request)
+    spec = make_spec(context, request, config, process, world.data, host_ids=host_ids)
+    _check_console(request, spec.process)
+    # As it is now: `exec`, and hooks after `create`, must not see a bundle changed since.
+    world.write_file(CONFIG_FILE, jsontext.dumps(_as_run(data, spec.process)))
+    state = _with_layer(context, world, spec, _first_state(request, spec))
+    world.write(state)
+    layer = state.layer
+    if layer is not None:
+        prepare_directory(context.data)
+        prepare_directory(world.data)
+        os.mkdir(layer.directory, 0o700)
+        make_layer(layer.directory, layer.project, layer.at, layer.userxattr)
+    return _launch(world, spec, request, state, on_timings)
+
+
 def forget(world: World) -> None:
     """Remove the files of a world; the process is already gone."""
+    _remove_layers(world)
+    world.remove()
+
+
+def _remove_layers(world: World) -> None:
     if os.path.lexists(world.data):
         remove_layers(world.data)
-    world.remove()
 
 
 def _check_console(request: CreateRequest, process: Process | None) -> None:

@@ -19,6 +19,7 @@ WHOLE = [mapping(0, 1000, 1)]
 
 FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("minimal", {"ociVersion": "2.0.0"}, "$.ociVersion: expected version 1"),
+    ("ours", {"hostname": "h" * 65}, "$.hostname: expected at most 64 bytes"),
     ("minimal", {"process.cwd": "srv"}, "$.process.cwd: expected an absolute path"),
     ("minimal", {"process.args": [""]}, "$.process.args[0]: expected the name of a program"),
     ("minimal", {"process.args": ["a\0b"]}, "$.process.args[0]: expected a string without NUL"),

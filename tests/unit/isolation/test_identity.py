@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from substrate.bundle.model import Config, IdMapping, User, parse_config
 from substrate.errors import BundleError, UnsupportedError
-from substrate.isolation.identity import HOST_UID_0, choose_identity, range_of, with_user
+from substrate.isolation.identity import choose_identity, range_of, with_user
 from substrate.isolation.spec import Identity
 from tests.support.worlds import oci
 
@@ -62,7 +62,7 @@ def owned_by(monkeypatch: pytest.MonkeyPatch, uid: int, gid: int) -> str:
 
 
 def test_root_without_a_user_namespace_keeps_its_ids() -> None:
-    found = choose_identity(config([{"type": "mount"}]), "w", None, True, ())
+    found = choose_identity(config([{"type": "mount"}]), "w", None, privileged=True, host_ids=False)
     assert found == (None, None)
 
 
@@ -70,25 +70,25 @@ def test_an_ordinary_user_needs_a_user_namespace() -> None:
     with pytest.raises(
         UnsupportedError, match="without root, a user namespace is needed"
     ) as caught:
-        choose_identity(config([{"type": "mount"}]), "w", None, False, ())
+        choose_identity(config([{"type": "mount"}]), "w", None, privileged=False, host_ids=False)
     assert '{"type": "user"}' in caught.value.hint
 
 
 @pytest.mark.parametrize("privileged", [True, False])
 def test_a_joined_namespace_is_set_up_as_its_uid_0(privileged: bool) -> None:
     joined = config([{"type": "user", "path": "/proc/1/ns/user"}, {"type": "mount"}])
-    found, user = choose_identity(joined, "w", None, privileged, ())
+    found, user = choose_identity(joined, "w", None, privileged=privileged, host_ids=False)
     assert found == Identity((), (), 0, 0, may_set_groups=privileged)
     assert user is None
 
 
 def test_plain_oci_needs_maps_for_a_new_namespace() -> None:
     with pytest.raises(BundleError, match=r"\$\.linux\.uidMappings: expected the ids"):
-        choose_identity(config(extended=False), "w", None, True, ())
+        choose_identity(config(extended=False), "w", None, privileged=True, host_ids=False)
 
 
 def test_an_ordinary_user_is_mapped_to_itself() -> None:
-    found, user = choose_identity(config(), "w", None, False, ())
+    found, user = choose_identity(config(), "w", None, privileged=False, host_ids=False)
     assert found == Identity(
         (IdMapping(1000, 1000, 1),), (IdMapping(1001, 1001, 1),), 1000, 1001, may_set_groups=False
     )
@@ -97,7 +97,7 @@ def test_an_ordinary_user_is_mapped_to_itself() -> None:
 
 def test_under_root_the_payload_is_the_projects_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     project = owned_by(monkeypatch, 501, 20)
-    found, user = choose_identity(config(), "w", project, True, ())
+    found, user = choose_identity(config(), "w", project, privileged=True, host_ids=False)
     assert found == Identity(
         (IdMapping(501, 501, 1),), (IdMapping(20, 20, 1),), 501, 20, may_set_groups=True
     )
@@ -109,7 +109,7 @@ def test_a_project_of_roots_gets_a_powerless_range(
     monkeypatch: pytest.MonkeyPatch, has_project: bool
 ) -> None:
     project = owned_by(monkeypatch, 0, 0) if has_project else None
-    found, user = choose_identity(config(), "w", project, True, ())
+    found, user = choose_identity(config(), "w", project, privileged=True, host_ids=False)
     assert found is not None
     assert found.uid_map == found.gid_map == (IdMapping(0, range_of("w"), 65536),)
     assert (found.setup_uid, found.setup_gid) == (0, 0)
@@ -120,7 +120,7 @@ def test_a_project_of_roots_gets_a_powerless_range(
 
 def test_host_uid_0_has_to_be_allowed_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     project = owned_by(monkeypatch, 0, 0)
-    found, user = choose_identity(config(), "w", project, True, (HOST_UID_0,))
+    found, user = choose_identity(config(), "w", project, privileged=True, host_ids=True)
     assert found is not None
     assert (found.uid_map, found.gid_map) == (EVERYTHING, EVERYTHING)
     assert not found.idmapped
@@ -130,8 +130,12 @@ def test_host_uid_0_has_to_be_allowed_by_name(monkeypatch: pytest.MonkeyPatch) -
 def test_host_uid_0_allowed_is_not_host_uid_0_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is for projects of root's; another owner's payload is that owner all the same."""
     project = owned_by(monkeypatch, 501, 20)
-    assert choose_identity(config(), "w", project, True, (HOST_UID_0,))[1] == User(501, 20)
-    assert choose_identity(config(), "w", None, False, (HOST_UID_0,))[1] == User(1000, 1001)
+    assert choose_identity(config(), "w", project, privileged=True, host_ids=True)[1] == User(
+        501, 20
+    )
+    assert choose_identity(config(), "w", None, privileged=False, host_ids=True)[1] == User(
+        1000, 1001
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,7 +160,9 @@ def test_explicit_maps_are_taken_as_they_are(
     maps: list[tuple[int, int, int]], privileged: bool, expected: dict[str, Any]
 ) -> None:
     gids = [(inside, 1001 if outside == 1000 else outside, size) for inside, outside, size in maps]
-    found, user = choose_identity(config(maps=maps, gids=gids), "w", None, privileged, ())
+    found, user = choose_identity(
+        config(maps=maps, gids=gids), "w", None, privileged=privileged, host_ids=False
+    )
     assert found is not None
     assert user is None
     assert found.uid_map == tuple(IdMapping(*line) for line in maps)
@@ -168,7 +174,9 @@ def test_explicit_maps_are_taken_as_they_are(
 
 def test_explicit_maps_win_over_the_projects_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     project = owned_by(monkeypatch, 501, 20)
-    found, user = choose_identity(config(maps=[(0, 100000, 10)]), "w", project, True, ())
+    found, user = choose_identity(
+        config(maps=[(0, 100000, 10)]), "w", project, privileged=True, host_ids=False
+    )
     assert found is not None
     assert found.uid_map == (IdMapping(0, 100000, 10),)
     assert user is None
