@@ -25,7 +25,7 @@ from tests.unit.bundle.examples import EXAMPLES, example
 RAW = ("$.linux.", "$.process.scheduler", "$.process.execCPUAffinity", "$.process.user.username")
 
 QUICK = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 
 words = st.sampled_from(

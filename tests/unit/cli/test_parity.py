@@ -176,13 +176,13 @@ def _spell_some(draw: st.DrawFn, options: tuple[table.Option, ...]) -> list[str]
     return words
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_sensible_lines())
 def test_both_readers_agree_on_lines_that_are_mostly_right(words: list[str]) -> None:
     assert _read_fast(words) == _read_with_click(words)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example(["create", "--help", "--bogus"])
 @example(["create", "--preserve-fds", "x", "--help"])
 @example(["--log-format", "xml", "--log-format", "json", "list"])
