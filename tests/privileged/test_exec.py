@@ -66,7 +66,8 @@ def test_nothing_can_be_run_in_a_stopped_world(any_runtime: Runtime) -> None:
 
 def test_further_process_is_as_confined_as_the_first(any_runtime: Runtime) -> None:
     names = ("Cap", "NoNewPrivs", "Seccomp", "SigIgn", "SigBlk", "Uid", "Gid", "Groups")
-    script = f"grep -E '^({'|'.join(names)})' /proc/self/status; for n in /proc/self/ns/*; do readlink $n; done"
+    script = f"grep -E '^({'|'.join(names)})' /proc/self/status; "
+    script += "for link in /proc/self/ns/*; do readlink $link; done"
     linux = {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}
     bundle = any_runtime.bundle("sh", "-c", f"{script}; exec sleep 600", linux=linux)
     first = any_runtime("run", "--detach", "--bundle", bundle, "w").ok()
