@@ -47,6 +47,9 @@ class Lowering:
         self.root = self.plan.cell("root")  # replaced by the step that attaches the root
         self.proc = self.plan.cell("proc")
         self.plan.report_to(self.sync)
+        # The world's own procfs and sysfs by where they were attached. What is below is reached
+        # through them: the directory may have been renamed since, with all that is mounted on it.
+        self.anchors: dict[str, Cell] = {}
         self._known: set[str] = {""}
         self._ours: dict[str, bool] = {"": False}
         self._open: dict[str, Cell] = {}
@@ -61,8 +64,9 @@ class Lowering:
         """Open a path of the world; returns its cell and the call's index, for `skip_to_here`."""
         cell = self.new_cell(path)
         how = self.plan.constant(OPEN_HOW.pack(flags | O.CLOEXEC, 0, _INSIDE))
+        start, inside = self._start_of(path)
         index = self.plan.call(
-            "openat2", self.root, self.plan.text(path.strip("/") or "."), how, OPEN_HOW.size,
+            "openat2", start, self.plan.text(inside.strip("/") or "."), how, OPEN_HOW.size,
             store=cell, ignore=ignore,
         )  # fmt: skip
         return cell, index
@@ -125,6 +129,7 @@ class Lowering:
             target, _ = self.open(path, O.PATH | nofollow | kind)
             self.move_mount(mount, target)
             self.close(target)
+        self.anchors.pop(path, None)
         self._forget_below(path)
         self._ours[path] = ours
 
@@ -154,6 +159,13 @@ class Lowering:
         flags |= At.RECURSIVE if recursive else 0
         self.plan.call("open_tree", source, self.plan.text(""), flags, store=store)
         self.close(source)
+
+    def _start_of(self, path: str) -> tuple[Cell, str]:
+        """Return the directory a path is opened from, and the path as seen from there."""
+        for place, cell in self.anchors.items():
+            if path.startswith(place + "/"):
+                return cell, path.removeprefix(place)
+        return self.root, path
 
     def _make(self, parent: str, name: str, call: str, words: tuple[int, ...]) -> None:
         directory = self._directory(parent)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from substrate.isolation.lowering import Lowering
     from substrate.kernel.plan import Cell
 
+_ANCHORS = (("proc", "/proc"), ("sysfs", "/sys"))
 MOUNT_ATTR = struct.Struct("=4Q")
 
 
@@ -159,7 +160,9 @@ class FilesystemMount:
         new_filesystem(out, self.type, self.source, data, tree, self.options.flags_set)
         out.attach(tree, self.destination, ours=self.type == "tmpfs")
         set_propagation(out, tree, self.options.propagation)
-        if not is_proc:
+        if (self.type, self.destination) in _ANCHORS:
+            out.anchors[self.destination] = tree
+        else:
             out.close(tree)
 
 
