@@ -73,9 +73,7 @@ def test_open_descriptors_of_the_caller_end_at_the_world(place: Place, executor:
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
-def test_closed_standard_streams_leak_nothing(
-    runtime: Runtime, closed: str, executor: str
-) -> None:
+def test_closed_standard_streams_leak_nothing(runtime: Runtime, closed: str, executor: str) -> None:
     # What the runtime opens would get the free numbers, and these are not closed for the payload.
     argv, _ = bare(runtime)
     folder = runtime.folder / "seen"

@@ -81,9 +81,7 @@ def test_killing_everybody_ends_one_s_own_world_only(place: Place) -> None:
 
 def test_the_caller_s_environment_is_not_in_the_world(place: Place) -> None:
     secret = "do-not-tell-anybody"
-    script = (
-        "cat /proc/[0-9]*/environ | tr '\\0' '\\n'; env; cat /proc/[0-9]*/cmdline; echo; echo $SHOWN"
-    )
+    script = "cat /proc/[0-9]*/environ | tr '\\0' '\\n'; env; cat /proc/[0-9]*/cmdline; echo; echo $SHOWN"
     words = ("run", *place.words(**_with_init(place)), "--env", "SHOWN=by choice", "w")
     for executor in EXECUTORS:
         result = place.runtime(
