@@ -15,6 +15,8 @@ _LONGEST_PERIOD_US = 1_000_000
 _SMALLEST_QUOTA_US = 1_000
 _MOST_SHARES = 262_144
 _HIGHEST_WEIGHT = 10_000
+# More than any kernel is built for (CONFIG_NR_CPUS).
+_MOST_CPUS = 1 << 16
 # Suffixes of the kernel's memparse().
 _SUFFIXES = "KMGTPE"
 
@@ -98,3 +100,13 @@ def parse_cpu_max(text: str) -> tuple[int, int]:
         message = "QUOTA PERIOD"
         raise ValueError(message)
     return parse_amount(words[0]), int(words[1]) if len(words) == 2 else DEFAULT_PERIOD_US
+
+
+def parse_list(text: str) -> frozenset[int]:
+    """Return the numbers of a list like `0-3,7`; what is none of it counts as nothing."""
+    found: set[int] = set()
+    for part in text.replace(" ", "").split(","):
+        first, _, last = part.partition("-")
+        if first.isdigit() and (last or first).isdigit():
+            found.update(range(int(first), min(int(last or first), _MOST_CPUS) + 1))
+    return frozenset(found)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import os
 
+from substrate.cgroups.convert import parse_list
 from substrate.cgroups.group import Cgroup
 from substrate.cgroups.hierarchy import FOLDER
 from substrate.cgroups.limits import Loss
@@ -153,6 +154,9 @@ def write_limits(world: Cgroup, files: Files) -> None:
     again = [write for write in files.writes if not _write(world, write, first=True)]
     for write in again:
         _write(world, write, first=False)
+    for write in files.writes:
+        if write.controller == "cpuset":
+            _check_cpuset(world, write)
 
 
 def update_world(world: Cgroup, files: Files) -> None:
@@ -324,6 +328,21 @@ def _check_memory(world: Cgroup, files: Files) -> None:
     if limit.isdigit() and used is not None and int(used) > int(limit):
         message = f"the new limit of memory, {limit} bytes, is below the {used} in use"
         raise RefusedError(message, "leave out checkBeforeUpdate to have the world reclaim or die")
+
+
+def _check_cpuset(world: Cgroup, write: Write) -> None:
+    """Refuse what the kernel took and does not follow: it falls back to what the parent has."""
+    hint = f"it comes from {write.key}; lscpu lists the processors there are"
+    if write.file == "cpuset.cpus.partition":
+        there = cgroup2.read(world.fd, write.file) or ""
+        if "invalid" in there:
+            message = f'"{write.value}" in {world.directory}/{write.file} is {there}'
+            raise SubstrateError(message, hint)
+        return
+    effective = cgroup2.read(world.fd, f"{write.file}.effective")
+    if effective is not None and not parse_list(effective) <= parse_list(write.value):
+        message = f'"{write.value}" in {world.directory}/{write.file} has no effect: {effective} is'
+        raise SubstrateError(f"{message} used", hint)
 
 
 def _write(world: Cgroup, write: Write, *, first: bool) -> bool:
