@@ -51,12 +51,10 @@ class Timings:
     def read(self, descriptions: tuple[str, ...]) -> Durations:
         """Return the steps begun so far, in order; the last one has no end yet and is left out."""
         raw = os.pread(self.fd, _RECORD.size * len(descriptions), 0)
-        begun = [
+        records: Iterable[tuple[int, int, int]] = _RECORD.iter_unpack(raw)
+        begun: list[tuple[str, float]] = [
             (descriptions[number], seconds * 1e3 + nanoseconds / 1e6)
-            for number, seconds, nanoseconds in _RECORD.iter_unpack(raw)
+            for number, seconds, nanoseconds in records
         ]
         ends = [moment for _, moment in begun[1:]]
-        return [
-            (description, ending - beginning)
-            for (description, beginning), ending in zip(begun, ends, strict=False)
-        ]
+        return [(step[0], ending - step[1]) for step, ending in zip(begun, ends, strict=False)]

@@ -23,8 +23,8 @@ def stored_config(world: World) -> Config:
 
 def has_hooks(world: World) -> bool:
     """Whether the configuration has any hook; cheaper than reading it into records."""
-    hooks = _read(world).get("hooks")
-    return isinstance(hooks, dict) and any(hooks.values())
+    hooks: dict[str, Any] = _read(world).get("hooks") or {}
+    return any(hooks.values())
 
 
 def _read(world: World) -> dict[str, Any]:
