@@ -152,8 +152,9 @@ class _Session:
         if not self._announced and spent > _PROGRESS_AFTER_S:
             self._announced = True
             self._say(f"booting {self._guest.name}")
-        if spent > self._request.boot_timeout_s:
-            raise self._breakdown(f"{self._guest.name} did not boot within {spent:.0f} s")
+        limit_s = self._request.boot_timeout_s
+        if spent > limit_s:
+            raise self._breakdown(f"{self._guest.name} did not boot within {limit_s:g} s")
 
     def _breakdown(self, message: str) -> VmError:
         words = self._place.failure()

@@ -184,7 +184,7 @@ def full_guest(request: Request, kernel: Kernel, virtiofsd: str) -> Guest:
     return Guest("QEMU", ("qemu-system-x86_64", *arguments), servers=servers)
 
 
-def last_lines(console: bytes, count: int = 15) -> str:
+def last_lines(console: bytes, count: int = 25) -> str:
     """Return the end of what a kernel wrote to its console, free of control characters."""
     text = console.decode("utf-8", "replace").replace("\r", "")
     lines = [_CONTROL.sub("", line).rstrip() for line in text.split("\n")]
