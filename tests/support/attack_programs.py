@@ -253,7 +253,39 @@ int main(int argc, char **argv)
 }
 """
 
-SOURCES = {"attempt": ATTEMPT, "lurker": LURKER, "possess": POSSESS, "swapper": SWAPPER}
+# Tries to type into the terminal that is its standard input, also after making it its own.
+TYPIST = r"""
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int main(void)
+{
+	for (int round = 0; round < 2; round++) {
+		for (const char *at = "typed\n"; *at; at++) {
+			ioctl(0, TIOCSTI, at);
+			syscall(SYS_ioctl, 0, TIOCSTI | 0xdeadbeef00000000UL, at);
+		}
+		if (!fork()) {
+			setsid();
+			ioctl(0, TIOCSCTTY, 1);
+			ioctl(0, TIOCSTI, "x");
+			_exit(0);
+		}
+		setsid();
+		ioctl(0, TIOCSCTTY, 1);
+	}
+	return 0;
+}
+"""
+
+SOURCES = {
+    "attempt": ATTEMPT,
+    "lurker": LURKER,
+    "possess": POSSESS,
+    "swapper": SWAPPER,
+    "typist": TYPIST,
+}
 
 
 def compile_all(folder: Path) -> Path:
