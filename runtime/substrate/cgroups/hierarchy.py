@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 
+from substrate.cgroups.owned import FOLDER
 from substrate.errors import RefusedError, UnsupportedError, UsageError
 from substrate.record import record
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 UNIFIED, HYBRID, LEGACY = "unified", "hybrid", "legacy"
-# The cgroup that holds the worlds of one delegated subtree. No process is ever in it, so that
-# controllers can be enabled for its children (cgroups(7), no internal processes).
-FOLDER = "substrate"
 _DELEGATION_MARKS = ("trusted.delegate", "user.delegate")
 _SCOPE_HINT = "systemd-run --user --scope -p Delegate=yes COMMAND"
 _NAME_LIMIT = 255

@@ -1,4 +1,4 @@
-"""Making, finding and removing the cgroup of a world, and putting its limits into it.
+"""Making the cgroup of a world and those of its spans, with the controllers they need.
 
     <base>/substrate/<name>          the world: its limits, and its processes
                       ├ span-<id>    one span each: who survived it, kill it, its processor time
@@ -9,9 +9,7 @@ both may be there. Where each span's memory shall be counted, controllers must b
 children, and then no process may be in the world's own cgroup: all are in `init` or a span. These
 repeat the limits of the world, since programs size themselves by the files they see.
 
-The path is stored before anything is made, and a cgroup that was made carries its owner in an
-extended attribute. So whoever cleans up after a killed runtime kills only what is certainly the
-world's, and a path that named somebody else's cgroup is left alone.
+Removing it again is in `owned.py`, what is written into it in `writing.py`.
 """
 
 from __future__ import annotations
@@ -19,10 +17,10 @@ from __future__ import annotations
 import errno
 import os
 
-from substrate.cgroups.convert import parse_list
 from substrate.cgroups.group import Cgroup
-from substrate.cgroups.hierarchy import FOLDER
 from substrate.cgroups.limits import Loss
+from substrate.cgroups.owned import mark, owner_of
+from substrate.cgroups.writing import write_limits
 from substrate.errors import RefusedError, SubstrateError, UnsupportedError
 from substrate.kernel import cgroup2
 
@@ -31,9 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from substrate.cgroups.hierarchy import Hierarchy, Place
-    from substrate.cgroups.limits import Files, Write
+    from substrate.cgroups.limits import Files
 
-OWNER_MARK = "user.substrate.world"
 FIRST_LEAF = "init"
 _SPAN_PREFIX = "span-"
 # Enabled where they are to be had, limits or not: a world's figures come from them.
@@ -94,35 +91,6 @@ def make_world(place: Place, files: Files, owner: str, *, accounting: bool = Fal
     return world
 
 
-def open_world(directory: str, owner: str) -> Cgroup | None:
-    """Open the cgroup of a world, None when it is gone or is not that owner's."""
-    world = Cgroup.open(directory)
-    if world is not None and _owner(world) != owner:
-        world.close()
-        return None
-    return world
-
-
-def remove_world(directory: str, owner: str, timeout_s: float = 10.0) -> bool:
-    """Kill what is left in a world's cgroup and remove it; idempotent, after any interruption.
-
-    False when there is a cgroup that is not the owner's and in use, which is left as it is.
-    """
-    world = Cgroup.open(directory)
-    if world is None:
-        _remove_folder(directory)
-        return True
-    with world:
-        if _owner(world) == owner:
-            if world.is_populated:
-                world.kill()
-        elif _owner(world) is not None or world.is_populated or cgroup2.children(world.fd):
-            return False
-        world.remove(timeout_s)
-    _remove_folder(directory)
-    return True
-
-
 def seat(world: Cgroup) -> Cgroup:
     """Return the cgroup for the first process and every plain `exec`; the caller closes it."""
     leaf = world.child(FIRST_LEAF)
@@ -142,21 +110,6 @@ def make_span(world: Cgroup, span: str) -> Cgroup:
 def open_span(world: Cgroup, span: str) -> Cgroup | None:
     """Open the cgroup of a span, None when it is gone."""
     return world.child(_SPAN_PREFIX + span)
-
-
-def write_limits(world: Cgroup, files: Files) -> None:
-    """Write the limits in their order; raises `SubstrateError` for the first that is refused.
-
-    A value that is only possible after another one (a burst and its quota) is tried again.
-    """
-    if files.memory_checked:
-        _check_memory(world, files)
-    again = [write for write in files.writes if not _write(world, write, first=True)]
-    for write in again:
-        _write(world, write, first=False)
-    for write in files.writes:
-        if write.controller == "cpuset":
-            _check_cpuset(world, write)
 
 
 def update_world(world: Cgroup, files: Files) -> None:
@@ -243,7 +196,7 @@ def _make_own(parent: Cgroup, name: str, owner: str) -> tuple[Cgroup, bool]:
     try:
         if not made:
             _claim_existing(world, owner)
-        _mark(world, owner)
+        mark(world, owner)
     except BaseException:
         if made:
             world.remove()
@@ -267,7 +220,7 @@ def _removed_meanwhile() -> FileNotFoundError:
 
 
 def _claim_existing(world: Cgroup, owner: str) -> None:
-    theirs = _owner(world)
+    theirs = owner_of(world)
     hint = "name another one in linux.cgroupsPath"
     if theirs not in (None, owner):
         message = f"the cgroup {world.directory} belongs to the world {theirs}"
@@ -276,36 +229,6 @@ def _claim_existing(world: Cgroup, owner: str) -> None:
         message = f"the cgroup {world.directory} is in use already"
         raise RefusedError(message, hint)
     cgroup2.remove_below(world.fd)
-
-
-def _mark(world: Cgroup, owner: str) -> None:
-    try:
-        os.setxattr(world.fd, OWNER_MARK, os.fsencode(owner))
-    except OSError as error:
-        message = f"cannot mark the cgroup {world.directory} as ours: {error.strerror}"
-        raise UnsupportedError(message, "name another one in linux.cgroupsPath") from error
-
-
-def _owner(world: Cgroup) -> str | None:
-    try:
-        return os.fsdecode(os.getxattr(world.fd, OWNER_MARK))
-    except OSError as error:
-        if error.errno in (errno.ENODATA, *cgroup2.GONE):
-            return None
-        raise
-
-
-def _remove_folder(directory: str) -> None:
-    """Remove our folder with the last world of it; another one being made makes it again."""
-    parent = os.path.dirname(directory)
-    if os.path.basename(parent) != FOLDER:
-        return
-    try:
-        os.rmdir(parent)
-    except OSError as error:
-        # ENOTEMPTY does not exist on cgroup2: a cgroup with children is busy.
-        if error.errno not in (errno.EBUSY, errno.EACCES, errno.EPERM, *cgroup2.GONE):
-            raise
 
 
 def _split(world: Cgroup, needed: tuple[str, ...]) -> None:
@@ -320,59 +243,3 @@ def _repeat_limits(world: Cgroup, leaf: Cgroup) -> None:
         if value is None or cgroup2.read(leaf.fd, name) in (None, value):
             continue
         cgroup2.write(leaf.fd, name, value)
-
-
-def _check_memory(world: Cgroup, files: Files) -> None:
-    limit = files.values.get("memory.max", "max")
-    used = cgroup2.read(world.fd, "memory.current")
-    if limit.isdigit() and used is not None and int(used) > int(limit):
-        message = f"the new limit of memory, {limit} bytes, is below the {used} in use"
-        raise RefusedError(message, "leave out checkBeforeUpdate to have the world reclaim or die")
-
-
-def _check_cpuset(world: Cgroup, write: Write) -> None:
-    """Refuse what the kernel took and does not follow: it falls back to what the parent has."""
-    hint = f"it comes from {write.key}; lscpu lists the processors there are"
-    if write.file == "cpuset.cpus.partition":
-        there = cgroup2.read(world.fd, write.file) or ""
-        if "invalid" in there:
-            message = f'"{write.value}" in {world.directory}/{write.file} is {there}'
-            raise SubstrateError(message, hint)
-        return
-    effective = cgroup2.read(world.fd, f"{write.file}.effective")
-    if effective is not None and not parse_list(effective) <= parse_list(write.value):
-        message = f'"{write.value}" in {world.directory}/{write.file} has no effect: {effective} is'
-        raise SubstrateError(f"{message} used", hint)
-
-
-def _write(world: Cgroup, write: Write, *, first: bool) -> bool:
-    """Write one value; False when it was refused for now and may be tried again."""
-    file, value = write.file, write.value
-    try:
-        try:
-            cgroup2.write(world.fd, file, value)
-        except FileNotFoundError:
-            if write.absent_is_same:
-                return True
-            if write.otherwise is None:
-                raise
-            file, value = write.otherwise
-            cgroup2.write(world.fd, file, value)
-    except OSError as error:
-        if first and error.errno == errno.EINVAL:
-            return False
-        raise _refused(world, write, file, value, error) from error
-    return True
-
-
-def _refused(world: Cgroup, write: Write, file: str, value: str, error: OSError) -> SubstrateError:
-    message = f'cannot write "{value}" to {world.directory}/{file}: {error.strerror}'
-    hint = f"it comes from {write.key}"
-    if error.errno == errno.ENOENT:
-        message = f"this kernel has no {file} in {world.directory}"
-        return UnsupportedError(message, hint)
-    if error.errno == errno.ENODEV:
-        hint += "; lsblk lists the devices there are"
-    elif error.errno == errno.EBUSY and file == "memory.max":
-        hint += "; more is in use"
-    return SubstrateError(message, hint)

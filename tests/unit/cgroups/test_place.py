@@ -11,7 +11,9 @@ from substrate.cgroups.convert import parse_list
 from substrate.cgroups.group import Cgroup
 from substrate.cgroups.hierarchy import Hierarchy, Place
 from substrate.cgroups.limits import Files, Write, cgroup_files
-from substrate.cgroups.place import missing_controllers, remove_world, seat, write_limits
+from substrate.cgroups.owned import remove_world
+from substrate.cgroups.place import missing_controllers, seat
+from substrate.cgroups.writing import write_limits
 from substrate.errors import RefusedError, SubstrateError, UnsupportedError
 from substrate.kernel import cgroup2
 
