@@ -80,15 +80,15 @@ def test_killing_everybody_ends_one_s_own_world_only(place: Place) -> None:
 
 
 def test_the_caller_s_environment_is_not_in_the_world(place: Place) -> None:
-    secret = "do-not-tell-anybody"
-    script = "cat /proc/[0-9]*/environ | tr '\\0' '\\n'; env; cat /proc/[0-9]*/cmdline; echo; echo $SHOWN"
+    told = "do-not-tell-anybody"
+    script = "cat /proc/[0-9]*/environ | tr '\\0' '\\n'; env; cat /proc/[0-9]*/cmdline; echo $SHOWN"
     words = ("run", *place.words(**_with_init(place)), "--env", "SHOWN=by choice", "w")
     for executor in EXECUTORS:
         result = place.runtime(
             *words[:1], "--executor", executor, *words[1:], "sh", "-c", script,
-            env={"CALLER_SECRET": secret},
+            env={"CALLER_SECRET": told},
         )  # fmt: skip
-        assert secret not in result.stdout + result.stderr
+        assert told not in result.stdout + result.stderr
         assert result.stdout.endswith("by choice\n")
 
 

@@ -25,9 +25,7 @@ ESCAPE = "\x1b[31m\x07\x9b2J\u202e"
 
 
 @pytest.mark.parametrize("inside", ["home", "home/data", "home/state", "home/cache", ""])
-def test_a_project_around_our_own_directories_is_refused(
-    any_runtime: Runtime, inside: str
-) -> None:
+def test_a_project_around_our_own_directories_is_refused(any_runtime: Runtime, inside: str) -> None:
     runtime = any_runtime
     other = public_directory(runtime, "other")
     allowed = ("run", "--bundle", "host-project", "--project", other, "w", "true")
@@ -91,9 +89,7 @@ def test_denied_files_are_hidden_whatever_their_names(any_runtime: Runtime) -> N
         (project / name).symlink_to(target)
     for path in (project, *project.rglob("*")):
         os.chown(path, runtime.uid, runtime.gid, follow_symlinks=False)
-    bundle = host_view_bundle(
-        runtime, substrate={"project": {"deny": ["**/*.pem", "secrets/**"]}}
-    )
+    bundle = host_view_bundle(runtime, substrate={"project": {"deny": ["**/*.pem", "secrets/**"]}})
     attacks = (
         f"cat {' '.join(secrets)} public.txt; mv secrets moved; mv .config moved2; ln key.pem k;"
         "cat moved/x moved2/a/key.pem k; rm -f key.pem; cat key.pem; find . -name '*.pem' | wc -l"

@@ -19,7 +19,8 @@ pytestmark = requires(*ATTACK)
 _UNWRITABLE = (
     "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe",
     "/proc/sys/kernel/hotplug", "/proc/sys/vm/drop_caches", "/proc/sys/kernel/domainname",
-    "/proc/sys/fs/binfmt_misc/register", "/proc/irq/default_smp_affinity", "/proc/sys/net/ipv4/ip_forward",
+    "/proc/sys/fs/binfmt_misc/register", "/proc/irq/default_smp_affinity",
+    "/proc/sys/net/ipv4/ip_forward",
 )  # fmt: skip
 _UNREADABLE = ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/kmsg")
 
@@ -75,7 +76,7 @@ def test_abstract_sockets_of_the_host_are_not_there(place: Place) -> None:
 
 
 def test_files_of_the_kernel_are_out_of_reach(place: Place) -> None:
-    linux = {"readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]}
+    paths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
     writes = " ".join(_UNWRITABLE)
     reads = " ".join(_UNREADABLE)
     script = (
@@ -84,12 +85,14 @@ def test_files_of_the_kernel_are_out_of_reach(place: Place) -> None:
         "echo x >/proc/self/comm && echo done"
     )
     before = {name: _content(name) for name in _UNWRITABLE}
-    assert place.run(script, linux=linux) == "done\n"
+    assert place.run(script, linux={"readonlyPaths": paths}) == "done\n"
     assert {name: _content(name) for name in _UNWRITABLE} == before
 
 
 def test_no_file_system_of_the_host_is_left_under_the_new_root(place: Place) -> None:
-    output = place.run("cut -d' ' -f5 /proc/self/mountinfo | sort -u; ls -a /..; cat /../etc/shadow; true")
+    output = place.run(
+        "cut -d' ' -f5 /proc/self/mountinfo | sort -u; ls -a /..; cat /../etc/shadow; true"
+    )
     points = [line for line in output.splitlines() if line.startswith("/")]
     assert "/proc" in points
     for foreign in ("/sys", "/boot", "/root", "/home", "/var/lib", "/mnt", "/oldroot"):

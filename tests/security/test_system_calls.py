@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import ATTACK, NO_USERNS, SHARED_USERS
+from tests.support.attack import ATTACK, UNCONFINED
 from tests.support.features import requires
 
 if TYPE_CHECKING:
@@ -182,16 +182,14 @@ def test_the_personality_cannot_be_made_dangerous(place: Place) -> None:
 
 def test_without_a_filter_the_kernel_still_refuses(place: Place) -> None:
     # What is left when a bundle asks for no filter at all: no capability, and locked mounts.
-    changes = {"substrate": {"seccomp": {"profile": "unconfined"}}}
     calls = [line for line in MOUNTS if line.split()[0] not in ("open_tree", "setns", "chroot")]
-    found = place.attempt([*calls, *HARMLESS], **changes)
+    found = place.attempt([*calls, *HARMLESS], **UNCONFINED)
     allowed = [name for name in _names(calls) if found[name] == "ok"]
     assert allowed == []
     _check_harmless(found)
 
 
 def test_own_user_namespace_gives_no_power_over_the_locked_mounts(view: Place) -> None:
-    changes = {"substrate": {"seccomp": {"profile": "unconfined"}}}
     script = (
         "unshare --keep-caps -Umu sh -c '"
         "hostname mine && hostname;"
@@ -199,16 +197,10 @@ def test_own_user_namespace_gives_no_power_over_the_locked_mounts(view: Place) -
         "umount /proc/keys && echo unmasked; mount -t proc none /proc && echo procfs;"
         "touch /usr/written && echo written; true'"
     )
-    found = view.run(script, **changes).splitlines()
+    found = view.run(script, **UNCONFINED).splitlines()
     # Positive control: it did get a namespace with every capability.
     assert found[0] == "mine"
     assert not {"rw", "unmounted", "unmasked", "procfs", "written"} & set(found)
-
-
-def test_shared_users_do_not_mean_shared_privilege() -> None:
-    # The kind of place above is meant: no user namespace, so the payload's uid 0 is the host's.
-    assert SHARED_USERS.endswith("without user namespace")
-    assert all(entry["type"] != "user" for entry in NO_USERNS["namespaces"])
 
 
 def _names(calls: tuple[str, ...] | list[str]) -> list[str]:

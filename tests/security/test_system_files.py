@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.attack import ATTACK, NO_USERNS, host_view_bundle, with_capabilities
+from tests.support.attack import ATTACK, NO_USERNS, UNCONFINED, host_view_bundle, with_capabilities
 from tests.support.features import requires
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 pytestmark = requires(*ATTACK)
 
-UNCONFINED = {"substrate": {"seccomp": {"profile": "unconfined"}}}
 # Each ends in a file of this name, if it works.
 WRITES = {
     "open": "touch /usr/$MARK",
@@ -88,7 +87,7 @@ def test_no_call_changes_a_system_file(view: Place) -> None:
     "umount -l /usr",
     "mount --move /usr /tmp",
     "mkdir /tmp/u && mount --bind /usr /tmp/u && mount -o remount,bind,rw /tmp/u",
-    "mkdir /tmp/o /tmp/w && mount -t overlay o -o upperdir=/usr,workdir=/tmp/w,lowerdir=/tmp/o /mnt",
+    "cd /tmp; mkdir o w u; mount -t overlay o -o upperdir=/usr,workdir=w,lowerdir=o u",
 ])  # fmt: skip
 def test_a_payload_that_may_mount_cannot_write_to_the_host(runtime: Runtime, attack: str) -> None:
     mark = f"substrate-attack-{os.getpid()}"

@@ -42,7 +42,7 @@ def test_nothing_is_typed_into_an_inherited_terminal(place: Place) -> None:
 
 
 def test_the_typist_types_where_nothing_stops_it(programs: Path, runtime: Runtime) -> None:
-    # Positive control of the test above. Kernels may refuse it to everybody: dev.tty.legacy_tiocsti.
+    # Positive control of the test above. Some kernels let nobody do it: dev.tty.legacy_tiocsti.
     allowed = Path("/proc/sys/dev/tty/legacy_tiocsti")
     if allowed.exists() and allowed.read_text("ascii").strip() == "0":
         pytest.skip("this kernel lets nobody type")

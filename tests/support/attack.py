@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 from substrate import resources
 from tests.support import bundles
 from tests.support.calls import LAYERED
-from tests.support.runtime import Runtime
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
     from pathlib import Path
 
-    from tests.support.runtime import Result
+    from tests.support.runtime import Result, Runtime
 
 # What the attacks need of the machine.
 ATTACK = (*LAYERED, "gcc")
@@ -34,8 +33,9 @@ KINDS = (HOST_VIEW, IMAGE, SHARED_USERS, HOST_VIEW + ROOTLESS, IMAGE + ROOTLESS)
 _TOOLS = "/work"
 _serial = itertools.count(1)
 DEFAULT_FILTER = {"seccomp": {"profile": "default"}}
+UNCONFINED: dict[str, Any] = {"substrate": {"seccomp": {"profile": "unconfined"}}}
 # Without a user namespace: the payload's uid 0 is the host's.
-NO_USERNS = {
+NO_USERNS: dict[str, Any] = {
     "namespaces": [{"type": kind} for kind in ("mount", "pid", "network", "ipc", "uts", "cgroup")],
     "uidMappings": None,
     "gidMappings": None,
