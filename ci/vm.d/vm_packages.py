@@ -27,11 +27,12 @@ _SMALL = {
 }
 _FULL = {
     "/usr/bin/qemu-system-x86_64": "qemu-system-x86",
-    "/usr/lib/qemu/virtiofsd": "qemu-system-common",
+    "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
     "/bin/busybox": "busybox-static",
     "/sbin/modprobe": "kmod",
 }
-VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
+# Of the package virtiofsd, and of Debian 12, where it still belongs to qemu-system-common.
+_FILE_SERVERS = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd")
 _UML_MODULES = Path("/usr/lib/uml/modules")
 # 6.12 has what the small machine lacks, and virtiofs built in: it boots without an initramfs.
 _KERNEL_PACKAGE = "linux-image-cloud-amd64"
@@ -52,6 +53,8 @@ def small_kernel(say: Callable[[str], None]) -> Kernel:
 def full_kernel(say: Callable[[str], None]) -> Kernel:
     """Return Debian's cloud kernel from .cache/vm-kernel; QEMU is installed when it is missing."""
     _install(_FULL, say)
+    if not any(Path(path).exists() for path in _FILE_SERVERS):
+        _install({_FILE_SERVERS[0]: "virtiofsd"}, say)
     with Path(__file__).open("rb") as lock:
         # Two at once would unpack over each other.
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -64,6 +67,11 @@ def full_kernel(say: Callable[[str], None]) -> Kernel:
         raise VmError(f"no kernel in {folder}", MISSING, f"rm -r {folder}")
     release = images[-1].name.removeprefix("vmlinuz-")
     return Kernel(str(images[-1]), str(folder / "lib/modules" / release))
+
+
+def file_server() -> str:
+    """Return the virtiofsd there is; call `full_kernel` first."""
+    return next(path for path in _FILE_SERVERS if Path(path).exists())
 
 
 def _install(wanted: dict[str, str], say: Callable[[str], None]) -> None:

@@ -82,7 +82,7 @@ def _check_machine(request: Request) -> None:
 
 def _guest(request: Request, kernel: Kernel) -> Guest:
     if request.full:
-        return vm_words.full_guest(request, kernel, vm_packages.VIRTIOFSD)
+        return vm_words.full_guest(request, kernel, vm_packages.file_server())
     return vm_words.small_guest(request, kernel)
 
 
