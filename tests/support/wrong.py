@@ -173,9 +173,6 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], int, str]] = {
         {"mounts": mounts({"destination": "/tmp", "type": "tmpfs", "options": ["tmpcopyup"]})}, 4,
         "tmpcopyup",
     ),
-    "hostname is too long": (
-        {"hostname": "h" * 65}, 1, "cannot set the host name to h*: sethostname: invalid argument",
-    ),
     "limits": ({"linux": {"resources": {"pids": {"limit": 5}}}}, 4, "need cgroup support"),
     "hook that fails": (
         {"hooks": {"createRuntime": [{"path": "/bin/false"}]}}, 1,

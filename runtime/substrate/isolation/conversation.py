@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from substrate.kernel.plan import Plan
 
     Control = list[tuple[int, int, bytes]]
+    Message = tuple[bytes, Control]
 
 _MSG_CMSG_CLOEXEC = 0x40000000
 # SCM_MAX_FD (253) descriptors and their header.
@@ -41,6 +42,7 @@ class Conversation:
 
     def __init__(self, plan: Plan, inputs: dict[str, int], executor: str, keep: int = 0) -> None:
         self.plan = plan
+        self._early: list[Message] = []
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self._socket = ours
         ours.settimeout(messages.ANSWER_TIMEOUT_S)
@@ -56,8 +58,12 @@ class Conversation:
         self.pid = self.spawned
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket, and descriptors that came and were not asked for."""
         self._socket.close()
+        for _, control in self._early:
+            for fd in _descriptors_in(control):
+                os.close(fd)
+        self._early.clear()
 
     def fileno(self) -> int:
         """Return the socket's descriptor."""
@@ -101,8 +107,20 @@ class Conversation:
             self._receive(messages.GO)
 
     def follow_fork(self) -> None:
-        """Learn the pid of the process that goes on, and reap the one that forked it."""
-        self.pid = self.expect(messages.PID)
+        """Learn the pid of the process that goes on, and reap the one that forked it.
+
+        The child may speak before its parent has told of it: what it says is kept for later.
+        Giving up on it instead would leave a process that nobody knows.
+        """
+        while True:
+            raw, control = self._read_socket(messages.SIZE)
+            if not raw or messages.unpack(raw)[0] == messages.PID:
+                break
+            self._early.append((raw, control))
+        if not raw:
+            # The fork itself failed, and said so before the end.
+            raw = self._read(messages.SIZE)[0] if self._early else raw
+        self.pid = self._judge(raw, messages.PID)
         os.waitpid(self.spawned, 0)
         self.spawned = self.pid
 
@@ -116,12 +134,7 @@ class Conversation:
         return self._take(*self._read(messages.SIZE), tag)
 
     def _take(self, raw: bytes, control: Control, tag: bytes) -> tuple[int, list[int]]:
-        fds = [
-            int.from_bytes(data[at : at + 4], "little")
-            for level, kind, data in control
-            if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
-            for at in range(0, len(data) - len(data) % 4, 4)
-        ]
+        fds = _descriptors_in(control)
         try:
             return self._judge(raw, tag), fds
         except BaseException:
@@ -129,7 +142,10 @@ class Conversation:
                 os.close(fd)
             raise
 
-    def _read(self, size: int) -> tuple[bytes, Control]:
+    def _read(self, size: int) -> Message:
+        return self._early.pop(0) if self._early else self._read_socket(size)
+
+    def _read_socket(self, size: int) -> Message:
         try:
             raw, control, _, _ = self._socket.recvmsg(size, _LARGEST_CONTROL, _MSG_CMSG_CLOEXEC)
         except TimeoutError:
@@ -153,6 +169,15 @@ class Conversation:
             message = f"the setup process said {got!r} instead of {tag!r}"
             raise StepError(message)
         return value
+
+
+def _descriptors_in(control: Control) -> list[int]:
+    return [
+        int.from_bytes(data[at : at + 4], "little")
+        for level, kind, data in control
+        if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
+        for at in range(0, len(data) - len(data) % 4, 4)
+    ]
 
 
 def end(talk: Conversation) -> None:

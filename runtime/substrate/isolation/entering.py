@@ -17,6 +17,7 @@ from substrate.isolation.steps.process import (
     HandOver,
     OpenRoot,
     TakeInput,
+    WaitAtGate,
 )
 from substrate.isolation.steps.terminal import OpenTerminal, TakeSession
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from substrate.bundle.model import Process
     from substrate.isolation.lowering import Step
     from substrate.isolation.spec import Filter
+
+
+# The runtime is ready to pass signals on before the program runs.
+_AT_THE_GATE = (WaitAtGate(listening=False),)
 
 
 def exec_sequence(
@@ -57,7 +62,7 @@ def exec_sequence(
         yield OpenTerminal(process.console_size, user.uid, user.gid, console=False)
     yield TakeSession(process.terminal)
     yield from payload_sequence(
-        process, seccomp, (), preserve_fds, may_set_groups=may_set_groups, hidden=True,
+        process, seccomp, _AT_THE_GATE, preserve_fds, may_set_groups=may_set_groups, hidden=True,
         path=path,
     )  # fmt: skip
 
@@ -72,6 +77,7 @@ def hook_sequence(
     yield EnterOldRoot()
     yield HandOver()
     yield TakeInput()
+    yield from _AT_THE_GATE
     yield CloseDescriptors(3)
     yield Execute(args, env, path)
 

@@ -79,11 +79,12 @@ def execute(context: Context, request: ExecRequest) -> int:
 
 
 def _finish(talk: Conversation, request: ExecRequest) -> None:
-    """Wait until the program runs; when it cannot, its process is ended."""
+    """Let the program run; when it cannot, its process is ended."""
     try:
-        talk.wait_for_exec()
         if request.pid_file is not None:
             write_pid_file(request.pid_file, talk.pid)
+        talk.go()
+        talk.wait_for_exec()
     except BaseException:
         end(talk)
         raise
@@ -137,6 +138,7 @@ def _launch(
             talk.follow_fork()
         if process.terminal:
             master = talk.expect_descriptors(messages.CONSOLE, 1)[0]
+        talk.expect(messages.READY)
     except BaseException:
         if master >= 0:
             os.close(master)

@@ -13,6 +13,7 @@ from substrate import jsontext
 from substrate.errors import SubstrateError
 from substrate.isolation.conversation import Conversation, compile_plan, end
 from substrate.isolation.entering import exec_sequence, hook_sequence
+from substrate.kernel import messages
 from substrate.kernel.spawn import sealed_memfd
 from substrate.record import replace
 from substrate.world.hooks import hook_failure
@@ -69,6 +70,8 @@ def _run_inside(
     try:
         if "pid" in state.namespaces or "time" in state.namespaces:
             talk.follow_fork()
+        talk.expect(messages.READY)
+        talk.go()
         talk.wait_for_exec()
         status = _wait(talk.pid, hook.timeout_s)
     except SubstrateError as error:
