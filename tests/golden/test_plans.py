@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from substrate.isolation.conversation import compile_plan
-from substrate.isolation.entering import exec_sequence, hook_sequence
+from substrate.isolation.entering import EnteredWorld, exec_sequence, hook_sequence
 from substrate.isolation.sequence import create_sequence
 from substrate.isolation.staging import stage_sequence, staged_mounts
 from tests.support.plan_text import plan_text
@@ -100,10 +100,11 @@ def test_a_world_without_a_process(golden: Golden, host: FixedHost) -> None:
 def test_a_further_process(golden: Golden, host: FixedHost) -> None:
     process = oci(host.folder).process
     assert process is not None
-    steps = exec_sequence(process, ("user", *_ALL), True, FILTER)
+    steps = exec_sequence(process, EnteredWorld(("user", *_ALL)), FILTER)
     golden("plans/exec.txt", host.shown(plan_text(compile_plan(steps))))
 
 
 def test_a_hook_in_the_world(golden: Golden) -> None:
-    steps = hook_sequence(("user", *_ALL), ("nvidia", "configure"), ("A=b",), "/usr/bin/nvidia")
+    world = EnteredWorld(("user", *_ALL), into_cgroup=True)
+    steps = hook_sequence(world, ("nvidia", "configure"), ("A=b",), "/usr/bin/nvidia")
     golden("plans/create-container-hook.txt", plan_text(compile_plan(steps)))

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from substrate import resources
 from substrate.bundle.model import Config, parse_config
+from substrate.cgroups.hierarchy import Hierarchy
 from substrate.isolation import identity as identities
+from substrate.isolation import limiting
 from substrate.isolation import resolve as resolving
 from substrate.isolation.hostview import READ_ONLY
 from substrate.isolation.resolve import Demand
@@ -56,6 +58,8 @@ class FixedHost:
         self._patch = patch
         self.folder = folder
         patch.setattr(resolving, "host_view", fixed_host_view)
+        # A host without cgroup v2.
+        patch.setattr(limiting, "find_hierarchy", lambda: Hierarchy("", "/", "/"))
         patch.setattr(os, "geteuid", lambda: USER)
         patch.setattr(os, "getegid", lambda: GROUP)
 

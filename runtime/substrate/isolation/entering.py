@@ -6,6 +6,7 @@ from substrate.isolation.payload import payload_sequence
 from substrate.isolation.steps.namespaces import (
     ForkIntoPidNamespace,
     HideFromPtrace,
+    JoinNamespaces,
     JoinSessionKeyring,
     JoinWorld,
     ResetSignals,
@@ -20,6 +21,7 @@ from substrate.isolation.steps.process import (
     WaitAtGate,
 )
 from substrate.isolation.steps.terminal import OpenTerminal, TakeSession
+from substrate.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,14 +32,30 @@ if TYPE_CHECKING:
     from substrate.isolation.spec import Filter
 
 
+@record
+class EnteredWorld:
+    """What of a world decides how it is entered.
+
+    `into_cgroup`: whoever enters begins in the cgroup of the plan's input "cgroup".
+    """
+
+    namespaces: tuple[str, ...]
+    may_set_groups: bool = True
+    into_cgroup: bool = False
+
+    @property
+    def forks(self) -> bool:
+        """Whether it takes a fork to be in it."""
+        return "pid" in self.namespaces or "time" in self.namespaces
+
+
 # The runtime is ready to pass signals on before the program runs.
 _AT_THE_GATE = (WaitAtGate(listening=False),)
 
 
 def exec_sequence(
     process: Process,
-    namespaces: tuple[str, ...],
-    may_set_groups: bool,
+    world: EnteredWorld,
     seccomp: Filter | None,
     preserve_fds: int = 0,
     *,
@@ -49,7 +67,7 @@ def exec_sequence(
     `path` is the program when argv[0] is not its name; `takes_input`: standard input is the
     plan's input "stdin" instead of the caller's.
     """
-    yield from _join(namespaces)
+    yield from _join(world)
     yield JoinSessionKeyring()
     yield HandOver()
     # Again: the Python executor hands over by an execve, which made us traceable.
@@ -62,16 +80,21 @@ def exec_sequence(
         yield OpenTerminal(process.console_size, user.uid, user.gid, console=False)
     yield TakeSession(process.terminal)
     yield from payload_sequence(
-        process, seccomp, _AT_THE_GATE, preserve_fds, may_set_groups=may_set_groups, hidden=True,
+        process,
+        seccomp,
+        _AT_THE_GATE,
+        preserve_fds,
+        may_set_groups=world.may_set_groups,
+        hidden=True,
         path=path,
-    )  # fmt: skip
+    )
 
 
 def hook_sequence(
-    namespaces: tuple[str, ...], args: tuple[str, ...], env: tuple[str, ...], path: str
+    world: EnteredWorld, args: tuple[str, ...], env: tuple[str, ...], path: str
 ) -> Iterator[Step]:
     """Yield the steps that run a program of the host in a world's namespaces, with full rights."""
-    yield from _join(namespaces)
+    yield from _join(world)
     # Joining the mount namespace entered the new root, which already covers "/"; the hook's
     # program and libraries are in the old one.
     yield EnterOldRoot()
@@ -82,10 +105,14 @@ def hook_sequence(
     yield Execute(args, env, path)
 
 
-def _join(namespaces: tuple[str, ...]) -> Iterator[Step]:
+def _join(world: EnteredWorld) -> Iterator[Step]:
+    namespaces = world.namespaces
     yield ResetSignals()
     # Before the first namespace is joined: from then on the payload can see us (CVE-2016-9962).
     yield HideFromPtrace()
-    yield JoinWorld(namespaces)
-    if "pid" in namespaces or "time" in namespaces:
-        yield ForkIntoPidNamespace()
+    # The cgroup namespace last: from inside it no process of outside can be brought in.
+    yield JoinWorld(tuple(name for name in namespaces if name != "cgroup"))
+    if world.forks:
+        yield ForkIntoPidNamespace(world.into_cgroup)
+    if "cgroup" in namespaces:
+        yield JoinNamespaces((("cgroup", "of the world"),))

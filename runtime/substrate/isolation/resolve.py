@@ -15,6 +15,7 @@ from substrate.filesystem.layers import nested_mounts
 from substrate.isolation import unlocked
 from substrate.isolation.hostview import host_view
 from substrate.isolation.identity import HOST_UID_0, choose_identity, with_user
+from substrate.isolation.limiting import resolve_cgroup
 from substrate.isolation.spec import (
     Degraded,
     Filter,
@@ -52,6 +53,7 @@ class Demand:
     new_keyring: bool = True
     preserve_fds: int = 0
     no_cgroups: bool = False
+    cgroup_name: str = ""
     allow_degraded: tuple[str, ...] = ()
     host_ids: bool = False
 
@@ -65,7 +67,8 @@ class _Losses:
 
     def lose(self, name: str, reason: str) -> None:
         """Record the loss; raises `UnsupportedError` unless the bundle allows it."""
-        if name not in self._allowed:
+        # Whoever allows cgroups to be missing allows each controller to be.
+        if name not in self._allowed and name.partition(".")[0] not in self._allowed:
             hint = f"accept it with --allow-degraded {name}, or in substrate.allowDegraded"
             raise UnsupportedError(reason, hint)
         self.note(name, reason)
@@ -87,7 +90,12 @@ def resolve(
     losses = _Losses(
         demand.allow_degraded + (extension.allow_degraded if extension is not None else ())
     )
-    _check_unavailable(config, process, demand, losses)
+    cgroup = None
+    if not demand.no_cgroups:
+        cgroup = resolve_cgroup(
+            config, demand.cgroup_name or demand.world_id, losses.lose, privileged=privileged
+        )
+    _check_unavailable(config, process, losses, has_cgroup=cgroup is not None)
     if has_unlocked_mounts(config, process, privileged=privileged):
         losses.lose(unlocked.NAME, unlocked.REASON)
     project = _resolve_project(config, demand)
@@ -123,6 +131,7 @@ def resolve(
         project=project,
         masked_paths=config.linux.masked_paths + hidden + _denied(config, project),
         seccomp=seccomp,
+        cgroup=cgroup,
         init=extension is not None and extension.init,
         listening=demand.listening,
         no_pivot=demand.no_pivot,
@@ -133,7 +142,7 @@ def resolve(
 
 
 def _check_unavailable(
-    config: Config, process: Process | None, demand: Demand, losses: _Losses
+    config: Config, process: Process | None, losses: _Losses, *, has_cgroup: bool
 ) -> None:
     linux, extension = config.linux, config.substrate
     if linux.namespace("mount") is None:
@@ -141,20 +150,19 @@ def _check_unavailable(
             ["config.json: $.linux.namespaces: expected a mount namespace, got none"],
             'add {"type": "mount"}',
         )
-    if _has_limits(config) and not demand.no_cgroups:
-        losses.lose("cgroup", "resource limits need cgroup support, which is not available yet")
-    if _needs_device_filter(config, process):
+    for name in _unavailable_limits(extension):
+        losses.lose(f"limit.{name}", f"the limit {name} cannot be enforced by this version")
+    if not has_cgroup and _needs_device_filter(config, process):
         losses.lose(
             "device-rules",
-            "the device rules of linux.resources need a device filter, which is not available yet:"
-            " with CAP_MKNOD and no user namespace the world can make any device",
+            "the device rules of linux.resources need a cgroup: without one, CAP_MKNOD and no user"
+            " namespace let the world make any device",
         )
     pid = linux.namespace("pid")
-    if pid is None or pid.path is not None:
+    if not has_cgroup and (pid is None or pid.path is not None):
         losses.lose(
             "cgroup",
-            "without a pid namespace of its own a world needs a cgroup to be ended as a whole,"
-            " and cgroup support is not available yet",
+            "without a pid namespace of its own a world needs a cgroup to be ended as a whole",
         )
     if extension is not None and extension.network.mode in ("filtered", "pinned"):
         losses.lose(
@@ -177,16 +185,18 @@ def _check_label(losses: _Losses, name: str, sign: str, what: str) -> None:
         losses.note(name, f"{what} has no effect: this host does not run {name}")
 
 
-def _has_limits(config: Config) -> bool:
-    extension = config.substrate
-    if extension is not None:
-        limits = extension.limits
-        if any(getattr(limits, name) is not None for name in type(limits).__match_args__):
-            return True
-    resources = config.linux.resources or {}
-    # Denying all devices is what an unprivileged world has anyway: it can make none, and its
-    # mounts are nodev.
-    return any(value for name, value in resources.items() if name != "devices")
+def _unavailable_limits(extension: SubstrateConfig | None) -> tuple[str, ...]:
+    """Return the limits of ours that nothing enforces yet, by their names in the bundle."""
+    if extension is None:
+        return ()
+    limits = extension.limits
+    asked = {
+        "wallTime": limits.wall_time_s,
+        "output": limits.output_bytes,
+        "egressBytes": limits.egress_bytes,
+        "disk": limits.disk_bytes,
+    }
+    return tuple(name for name, value in asked.items() if value is not None)
 
 
 def _ambient_that_cannot_be(process: Process) -> tuple[str, ...]:

@@ -66,6 +66,10 @@ if TYPE_CHECKING:
     from substrate.isolation.lowering import Step
     from substrate.isolation.spec import ResolvedMount, WorldSpec
 
+# Whoever makes these is not in them itself: only its children are.
+_BEFORE_FORK = ("pid", "time")
+_EARLY = ("user", *_BEFORE_FORK)
+
 PROPAGATIONS = {
     "private": Ms.PRIVATE,
     "rprivate": Ms.PRIVATE | Ms.REC,
@@ -146,19 +150,23 @@ def _namespaces(spec: WorldSpec) -> Iterator[Step]:
     if "user" in spec.new_namespaces:
         yield Unshare(("user",))
         yield AwaitRuntime(messages.USER, "write the id maps", staged_mounts(spec))
+    early = tuple(name for name in spec.new_namespaces if name in _BEFORE_FORK)
+    if early:
+        yield Unshare(early)
+    if "time" in early and spec.config.linux.time_offsets:
+        # Before the first process enters; time_namespaces(7).
+        yield SetTimeOffsets(spec.config.linux.time_offsets)
+    if spec.forks:
+        # Still as the caller: another user could not be put into a cgroup of the caller's.
+        yield ForkIntoPidNamespace(spec.cgroup is not None)
+    # From here on the state on disk names this process, so `delete` can end it.
+    yield AwaitRuntime(b"", "record the process")
     if spec.identity is not None:
         # Not the payload's user yet: the one that may mount, id 0 inside where it is mapped.
         identity = spec.identity
         yield BecomeMapped(identity.setup_uid, identity.setup_gid, identity.may_set_groups)
-    rest = tuple(name for name in spec.new_namespaces if name != "user")
-    yield Unshare(rest)
-    if "time" in rest and spec.config.linux.time_offsets:
-        # Before the first process enters; time_namespaces(7).
-        yield SetTimeOffsets(spec.config.linux.time_offsets)
-    if spec.forks:
-        yield ForkIntoPidNamespace()
-    # From here on the state on disk names this process, so `delete` can end it.
-    yield AwaitRuntime(b"", "record the process")
+    # The cgroup namespace among them: its root is the cgroup the process is in by now.
+    yield Unshare(tuple(name for name in spec.new_namespaces if name not in _EARLY))
     if spec.new_keyring:
         yield JoinSessionKeyring()
 

@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from substrate.bundle.model import Config, Device, IdMapping, Process
     from substrate.bundle.mount_options import MountOptions
+    from substrate.cgroups.hierarchy import Place
+    from substrate.cgroups.limits import Files
 
 
 @record
@@ -74,6 +76,18 @@ class Filter:
 
 
 @record
+class ResolvedCgroup:
+    """Where the world's cgroup is made, and what is written into it.
+
+    `device_program`: the device rules are enforced by a program attached to it.
+    """
+
+    place: Place
+    files: Files
+    device_program: bool
+
+
+@record
 class WorldSpec:
     """A world as it shall be. `rootful`: made with privilege over the host's namespaces."""
 
@@ -93,6 +107,7 @@ class WorldSpec:
     project: ResolvedProject | None
     masked_paths: tuple[str, ...]
     seccomp: Filter | None
+    cgroup: ResolvedCgroup | None = None
     init: bool = False
     listening: bool = False
     no_pivot: bool = False

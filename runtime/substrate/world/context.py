@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+DEFAULT_ROOT = "/run/substrate"
+
+
 @record
 class Context:
     """The directories of one runtime and what its caller allows.
@@ -74,7 +77,7 @@ def _check_parents(path: str) -> None:
 
 def _default_directories(environment: Mapping[str, str]) -> tuple[str, str, str]:
     if os.geteuid() == 0:
-        return "/run/substrate", "/var/lib/substrate", "/var/cache/substrate"
+        return DEFAULT_ROOT, "/var/lib/substrate", "/var/cache/substrate"
     home = environment.get("HOME") or _home_directory()
     runtime = environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
     state = os.path.join(runtime, "substrate")

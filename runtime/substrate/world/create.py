@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _blake2
 import errno
 import os
 
@@ -12,6 +13,7 @@ from substrate.errors import (
     SubstrateError,
     UnsupportedError,
     UsageError,
+    WorldNotFoundError,
 )
 from substrate.filesystem.layers import check_separate, make_layer
 from substrate.filesystem.removal import remove_layers
@@ -20,7 +22,7 @@ from substrate.isolation.resolve import Demand, resolve
 from substrate.kernel import procfs
 from substrate.record import record, replace
 from substrate.world import state as states
-from substrate.world.context import prepare_directory
+from substrate.world.context import DEFAULT_ROOT, prepare_directory
 from substrate.world.filters import find_filter
 from substrate.world.overrides import NO_OVERRIDES, override
 from substrate.world.store import CONFIG_FILE, GATE_FILE, STEPS_FILE, World
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from substrate.bundle.model import Config, Process
+    from substrate.cgroups.group import Cgroup
     from substrate.isolation.conversation import Conversation
     from substrate.isolation.spec import WorldSpec
     from substrate.isolation.timing import Durations
@@ -105,6 +108,7 @@ def make_spec(
         new_keyring=request.new_keyring,
         preserve_fds=request.preserve_fds,
         no_cgroups=context.no_cgroups,
+        cgroup_name=_cgroup_name(context, request.world_id),
         allow_degraded=context.allow_degraded,
         host_ids=host_ids,
     )
@@ -116,6 +120,13 @@ def make_spec(
     # could read them; a world without our uid could not even be shown where they are.
     own = {os.path.realpath(path) for path in (context.root, context.data, context.cache)}
     return replace(spec, masked_paths=spec.masked_paths + tuple(sorted(own)))
+
+
+def _cgroup_name(context: Context, world_id: str) -> str:
+    """Return the name of a world's cgroup: worlds of other state roots may have the same id."""
+    if context.root == DEFAULT_ROOT:
+        return world_id
+    return f"{world_id}-{_blake2.blake2b(context.root.encode(), digest_size=4).hexdigest()}"
 
 
 def create(
@@ -133,6 +144,7 @@ def create(
             return _create(context, request, world, on_timings)
         except IdMapsUnsupportedError as error:
             # Only now: where ids can be mapped, nobody is the host's uid 0, allowed or not.
+            _remove_cgroup(world)
             _remove_layers(world)
             try:
                 return _create(context, request, world, on_timings, host_ids=True)
@@ -168,9 +180,21 @@ def _create(
 
 
 def forget(world: World) -> None:
-    """Remove the files of a world; the process is already gone."""
+    """Remove the files of a world, and its cgroup; the process is already gone."""
+    _remove_cgroup(world)
     _remove_layers(world)
     world.remove()
+
+
+def _remove_cgroup(world: World) -> None:
+    try:
+        state = world.read()
+    except WorldNotFoundError:
+        return
+    if state.cgroup:
+        from substrate.cgroups.owned import remove_world
+
+        remove_world(state.cgroup, world.path)
 
 
 def _remove_layers(world: World) -> None:
@@ -212,6 +236,7 @@ def _first_state(request: CreateRequest, spec: WorldSpec) -> states.State:
         annotations=spec.config.annotations,
         namespaces=spec.new_namespaces + tuple(name for name, _ in spec.joined_namespaces),
         may_set_groups=spec.identity is None or spec.identity.may_set_groups,
+        cgroup="" if spec.cgroup is None else spec.cgroup.place.directory,
         degraded=tuple((loss.name, loss.reason) for loss in spec.degraded),
     )
 
@@ -240,24 +265,34 @@ def _launch(
     gate_fd = _listen(world) if request.listening else -1
     opened: list[int] = [gate_fd] if gate_fd >= 0 else []
     current = state
+    seat: Cgroup | None = None
 
     def record_pid(pid: int) -> None:
         nonlocal current
         current = replace(current, pid=pid, start_time=procfs.start_time(pid) or 0)
         world.write(current)
+        if seat is not None:
+            bring_in(seat, pid)
 
     def run_creation_hooks() -> None:
         from substrate.world.hooks import run_host_hooks
-        from substrate.world.inner_hooks import run_container_hooks
+        from substrate.world.inner_hooks import InnerHooks
 
         hooks = spec.config.hooks
         run_host_hooks("prestart", hooks.prestart, current)
         run_host_hooks("createRuntime", hooks.create_runtime, current)
-        run_container_hooks(hooks.create_container, current, request.executor)
+        inner = InnerHooks(current, world.path, request.executor)
+        inner.run_container_hooks(hooks.create_container)
 
     events = Events(record_pid, run_creation_hooks)
     try:
         inputs = {"gate": gate_fd}
+        if spec.cgroup is not None:
+            from substrate.world.limits import bring_in, make_cgroup
+
+            seat = make_cgroup(spec.cgroup, world.path)
+            inputs["cgroup"] = seat.fd
+            opened.append(seat.fd)
         for name, path in spec.joined_namespaces:
             inputs[f"namespace:{name}"] = _open_namespace(name, path)
             opened.append(inputs[f"namespace:{name}"])

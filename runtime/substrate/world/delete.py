@@ -76,6 +76,10 @@ def delete(
 def remove(world: World, state: State, warn: Callable[[str], None]) -> None:
     """End a world and remove what is left of it; the caller holds the lock."""
     _end_processes(state)
+    if state.cgroup:
+        from substrate.world.limits import remove_cgroup
+
+        remove_cgroup(state, world.path, warn)
     _remove_data(world.context, world.world_id)
     try:
         if has_hooks(world):

@@ -10,7 +10,7 @@ from substrate.bundle.model import parse_process
 from substrate.errors import BundleError, UnsupportedError, UsageError, WorldStateError
 from substrate.isolation import unlocked
 from substrate.isolation.conversation import Conversation, compile_plan, end
-from substrate.isolation.entering import exec_sequence
+from substrate.isolation.entering import EnteredWorld, exec_sequence
 from substrate.isolation.unlocked import has_unlocked_mounts
 from substrate.kernel import messages, procfs
 from substrate.record import record
@@ -18,6 +18,7 @@ from substrate.world import state as states
 from substrate.world.console import connect_console, send_console
 from substrate.world.filters import find_filter
 from substrate.world.foreground import Attendance
+from substrate.world.joining import Entrance
 from substrate.world.overrides import NO_OVERRIDES, override
 from substrate.world.pidfile import write_pid_file
 from substrate.world.store import World
@@ -56,17 +57,13 @@ def execute(context: Context, request: ExecRequest) -> int:
         config = stored_config(world)
     process = _process(config, state, request)
     _refuse_unlocked_mounts(context, config, process)
-    pidfd = None
-    if state.current_status in (states.CREATED, states.RUNNING):
-        pidfd = procfs.open_pidfd(state.pid, state.start_time)
-    if pidfd is None:
+    if state.current_status not in (states.CREATED, states.RUNNING):
         message = f"container not running: {request.world_id} is {state.current_status}"
         raise WorldStateError(message, f"substrate-runtime state {request.world_id}")
     console = None if request.console_socket is None else connect_console(request.console_socket)
-    try:
-        talk, master = _launch(state, process, find_filter(context, config), pidfd, request)
-    finally:
-        os.close(pidfd)
+    seccomp = find_filter(context, config)
+    with Entrance(state, world.path) as entrance:
+        talk, master = _launch(state, process, seccomp, entrance, request)
     if console is not None and master >= 0:
         send_console(console, master)
         master = -1
@@ -120,22 +117,22 @@ def _process(config: Config, state: State, request: ExecRequest) -> Process:
 
 
 def _launch(
-    state: State, process: Process, seccomp: Filter | None, pidfd: int, request: ExecRequest
-) -> tuple[Conversation, int]:
+    state: State, process: Process, seccomp: Filter | None, entrance: Entrance,
+    request: ExecRequest,
+) -> tuple[Conversation, int]:  # fmt: skip
     if request.executor == "python":
         # It joins as a fork of this very process, which must be untraceable before that.
         from substrate.kernel.identity import set_dumpable
 
         set_dumpable(False)
-    steps = exec_sequence(
-        process, state.namespaces, state.may_set_groups, seccomp, request.preserve_fds
-    )
-    plan = compile_plan(steps)
-    talk = Conversation(plan, {"world": pidfd}, request.executor, request.preserve_fds)
+    world = EnteredWorld(state.namespaces, state.may_set_groups, entrance.into_cgroup)
+    plan = compile_plan(exec_sequence(process, world, seccomp, request.preserve_fds))
+    talk = Conversation(plan, entrance.inputs, request.executor, request.preserve_fds)
     master = -1
     try:
-        if "pid" in state.namespaces or "time" in state.namespaces:
+        if world.forks:
             talk.follow_fork()
+        entrance.bring_in(talk.pid)
         if process.terminal:
             master = talk.expect_descriptors(messages.CONSOLE, 1)[0]
         talk.expect(messages.READY)

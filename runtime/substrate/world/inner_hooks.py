@@ -12,11 +12,12 @@ import os
 from substrate import jsontext
 from substrate.errors import SubstrateError
 from substrate.isolation.conversation import Conversation, compile_plan, end
-from substrate.isolation.entering import exec_sequence, hook_sequence
+from substrate.isolation.entering import EnteredWorld, exec_sequence, hook_sequence
 from substrate.kernel import messages
 from substrate.kernel.spawn import sealed_memfd
-from substrate.record import replace
+from substrate.record import record, replace
 from substrate.world.hooks import hook_failure
+from substrate.world.joining import Entrance
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,48 +29,61 @@ if TYPE_CHECKING:
     from substrate.world.state import State
 
 
-def run_container_hooks(hooks: Iterable[Hook], state: State, executor: str) -> None:
-    """Run createContainer hooks: host programs, in the namespaces of a world being made."""
-    for hook in hooks:
-        root_fd = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_CLOEXEC)
-        try:
-            steps = hook_sequence(state.namespaces, hook.args or (hook.path,), hook.env, hook.path)
-            _run_inside("createContainer", hook, steps, state, executor, {"root": root_fd})
-        finally:
-            os.close(root_fd)
+@record
+class InnerHooks:
+    """A world whose hooks are run: `owner` is its state directory."""
+
+    state: State
+    owner: str
+    executor: str
+
+    def run_container_hooks(self, hooks: Iterable[Hook]) -> None:
+        """Run createContainer hooks: host programs, in the namespaces of a world being made."""
+        for hook in hooks:
+            args, env, path = hook.args or (hook.path,), hook.env, hook.path
+            root_fd = os.open(f"/proc/{self.state.pid}/root", os.O_PATH | os.O_CLOEXEC)
+            try:
+                with Entrance(self.state, self.owner) as entrance:
+                    steps = hook_sequence(self._entered(entrance), args, env, path)
+                    _run("createContainer", hook, self, steps, entrance, {"root": root_fd})
+            finally:
+                os.close(root_fd)
+
+    def run_start_hooks(
+        self, hooks: Iterable[Hook], process: Process, seccomp: Filter | None
+    ) -> None:
+        """Run startContainer hooks: the world's own programs, as its payload would run them."""
+        for hook in hooks:
+            args = hook.args or (hook.path,)
+            payload = replace(process, args=args, env=hook.env, terminal=False)
+            with Entrance(self.state, self.owner) as entrance:
+                steps = exec_sequence(
+                    payload, self._entered(entrance), seccomp, path=hook.path, takes_input=True
+                )
+                _run("startContainer", hook, self, steps, entrance, {})
+
+    def _entered(self, entrance: Entrance) -> EnteredWorld:
+        state = self.state
+        return EnteredWorld(state.namespaces, state.may_set_groups, entrance.into_cgroup)
 
 
-def run_start_hooks(
-    hooks: Iterable[Hook], state: State, process: Process, seccomp: Filter | None, executor: str
-) -> None:
-    """Run startContainer hooks: the world's own programs, as its payload would run them."""
-    for hook in hooks:
-        payload = replace(process, args=hook.args or (hook.path,), env=hook.env, terminal=False)
-        steps = exec_sequence(
-            payload, state.namespaces, state.may_set_groups, seccomp,
-            path=hook.path, takes_input=True,
-        )  # fmt: skip
-        _run_inside("startContainer", hook, steps, state, executor, {})
-
-
-def _run_inside(
-    name: str, hook: Hook, steps: Iterable[Step], state: State, executor: str,
+def _run(
+    name: str, hook: Hook, world: InnerHooks, steps: Iterable[Step], entrance: Entrance,
     inputs: dict[str, int],
 ) -> None:  # fmt: skip
+    state = world.state
     # A file, not a pipe: a hook that does not read its input must not block us.
     stdin = sealed_memfd("state", jsontext.dumps(state.to_oci()).encode())
     os.lseek(stdin, 0, os.SEEK_SET)
-    world = os.pidfd_open(state.pid)
     try:
-        talk = Conversation(
-            compile_plan(steps), inputs | {"world": world, "stdin": stdin}, executor
-        )
+        inputs = entrance.inputs | inputs | {"stdin": stdin}
+        talk = Conversation(compile_plan(steps), inputs, world.executor)
     finally:
-        os.close(world)
         os.close(stdin)
     try:
         if "pid" in state.namespaces or "time" in state.namespaces:
             talk.follow_fork()
+        entrance.bring_in(talk.pid)
         talk.expect(messages.READY)
         talk.go()
         talk.wait_for_exec()

@@ -39,7 +39,7 @@ def kill(context: Context, world_id: str, signal: int, *, everybody: bool = Fals
         state = world.read()
     if everybody:
         # Nobody left is what was wanted, as under runc.
-        for pid in world_processes(state):
+        for pid in world_processes(state, world.path):
             _send(pid, procfs.start_time(pid), signal)
         return
     if state.current_status not in (states.CREATED, states.RUNNING) or not _send(
@@ -49,11 +49,18 @@ def kill(context: Context, world_id: str, signal: int, *, everybody: bool = Fals
         raise WorldStateError(message, f"substrate-runtime state {world_id}")
 
 
-def world_processes(state: State) -> list[int]:
+def world_processes(state: State, owner: str = "") -> list[int]:
     """Return the pids of the processes in a world, as the runtime sees them.
 
-    Found by its pid namespace; a world that shares its pid namespace, by its mount namespace.
+    Found by its cgroup (`owner` is the world's state directory), else by its pid namespace; a
+    world that shares its pid namespace, by its mount namespace.
     """
+    if state.cgroup and owner:
+        from substrate.world.limits import processes_of
+
+        found = processes_of(state, owner)
+        if found is not None:
+            return found
     if not state.is_alive:
         return []
     for kind, name in (("pid", "pid"), ("mount", "mnt")):

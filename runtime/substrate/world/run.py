@@ -61,6 +61,7 @@ def run(
             # Not under the lock: `kill`, `exec` and `state` come in meanwhile.
             world.unlock()
             status = attendance.wait()
+        _tell_limits(world, state, warn)
         if not manner.keep:
             _remove_if_there(world, state, warn)
         return status
@@ -78,7 +79,7 @@ def _start(
     try:
         if manner.pid_file is not None:
             write_pid_file(manner.pid_file, created.state.pid)
-        before_start(context, created.state, created.config, created.process, executor)
+        before_start(context, world, created.state, created.config, created.process, executor)
         created.talk.go()
         created.talk.wait_for_exec()
         state = after_start(world, created.state, created.config, warn)
@@ -88,6 +89,15 @@ def _start(
         raise
     created.talk.close()
     return state
+
+
+def _tell_limits(world: World, state: State, warn: Callable[[str], None]) -> None:
+    if not state.cgroup:
+        return
+    from substrate.world.limits import hits_of
+
+    for hit in hits_of(state, world.path):
+        warn(f"{hit.sentence} ({hit.hint})" if hit.hint else hit.sentence)
 
 
 def _remove_if_there(world: World, state: State, warn: Callable[[str], None]) -> None:

@@ -38,25 +38,25 @@ def start(context: Context, world_id: str, warn: Callable[[str], None]) -> None:
         # None: no hook of any kind, which is the common case and costs no parsing.
         config = stored_config(world) if has_hooks(world) else None
         if config is not None:
-            before_start(context, state, config, config.process, "native")
+            before_start(context, world, state, config, config.process, "native")
         _open_gate(world)
         after_start(world, state, config, warn)
 
 
 def before_start(
-    context: Context, state: states.State, config: Config,
+    context: Context, world: World, state: states.State, config: Config,
     process: Process | None, executor: str,
 ) -> None:  # fmt: skip
     """Run the startContainer hooks; when one fails the world is ended."""
     if config.hooks.start_container and process is not None:
         from substrate.world.filters import find_filter
-        from substrate.world.inner_hooks import run_start_hooks
+        from substrate.world.inner_hooks import InnerHooks
 
+        hooks = InnerHooks(state, world.path, executor)
         try:
-            run_start_hooks(
-                config.hooks.start_container, state, process, find_filter(context, config),
-                executor,
-            )  # fmt: skip
+            hooks.run_start_hooks(
+                config.hooks.start_container, process, find_filter(context, config)
+            )
         except SubstrateError:
             _kill(state)
             raise

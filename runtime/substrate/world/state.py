@@ -31,6 +31,7 @@ class State:
 
     `start_time` (clock ticks since boot) tells the process from a later one of the same pid.
     `namespaces` are the types the world does not share with the runtime. `created` is RFC 3339.
+    `cgroup` is the directory of its cgroup, "" when it has none.
     """
 
     world_id: str
@@ -46,6 +47,7 @@ class State:
     may_set_groups: bool = True
     layer: Layer | None = None
     data: str = ""
+    cgroup: str = ""
     degraded: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -89,6 +91,7 @@ class State:
             "namespaces": list(self.namespaces),
             "maySetGroups": self.may_set_groups,
             "data": self.data,
+            "cgroup": self.cgroup,
             "project": None if layer is None else {
                 "path": layer.project, "at": layer.at, "layer": layer.directory,
                 "userxattr": layer.userxattr,
@@ -118,6 +121,7 @@ def from_json(data: Any, where: str) -> State:
                 project["path"], project["at"], project["layer"], project["userxattr"]
             ),
             data=own["data"],
+            cgroup=own["cgroup"],
             degraded=tuple((entry["name"], entry["reason"]) for entry in own["degraded"]),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -33,6 +33,7 @@ STATE: dict[str, Any] = {
         "namespaces": ["pid", "mount"],
         "maySetGroups": True,
         "data": "/d/wld_1",
+        "cgroup": "",
         "project": {"path": "/p", "at": "/p", "layer": "/d/wld_1/layer", "userxattr": False},
         "degraded": [{"name": "host-uid-0", "reason": "asked for"}],
     },

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from substrate.isolation.conversation import compile_plan
-from substrate.isolation.entering import exec_sequence, hook_sequence
+from substrate.isolation.entering import EnteredWorld, exec_sequence, hook_sequence
 from substrate.isolation.sequence import create_sequence
 from substrate.kernel.constants import Pr
 from substrate.kernel.plan import FAIL, IDLE, REAP, TRY
@@ -39,11 +39,13 @@ ORDER = [
     ("reset signal handling", "make new namespaces"),
     ("join user namespace", "make new namespaces"),
     ("make new namespaces (user)", "wait for the runtime to write the id maps"),
-    ("wait for the runtime to write the id maps", "become uid 0, gid 0 of the new user"),
-    ("become uid 0, gid 0 of the new user", "make new namespaces (mount"),
-    ("make new namespaces (mount", "set the offsets of the time namespace"),
+    ("make new namespaces (pid", "set the offsets of the time namespace"),
     ("set the offsets of the time namespace", "fork into the pid namespace"),
-    ("make new namespaces", "fork into the pid namespace"),
+    ("make new namespaces (pid", "fork into the pid namespace"),
+    ("fork into the pid namespace", "become uid 0, gid 0 of the new user"),
+    ("wait for the runtime to record the process", "become uid 0, gid 0 of the new user"),
+    ("wait for the runtime to record the process", "make new namespaces (mount"),
+    ("become uid 0, gid 0 of the new user", "make new namespaces (mount"),
     ("fork into the pid namespace", "wait for the runtime to record the process"),
     ("wait for the runtime to record the process", "set the propagation"),
     ("make new namespaces", "set the propagation"),
@@ -252,7 +254,7 @@ def process_of(host: FixedHost, **changes: Any) -> Process:
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_further_process_is_untraceable_before_it_joins(host: FixedHost, terminal: bool) -> None:
     process = process_of(host, terminal=terminal)
-    steps = described(exec_sequence(process, ("user", "pid", "mount"), True, FILTER))
+    steps = described(exec_sequence(process, EnteredWorld(("user", "pid", "mount")), FILTER))
     assert steps.index(_HIDE) < steps.index("join the world's namespaces")
     assert before(steps, "join the world", "fork into the pid namespace")
     judge(steps)
@@ -262,20 +264,19 @@ def test_a_further_process_is_untraceable_before_it_joins(host: FixedHost, termi
 def test_a_further_process_is_as_confined_as_the_first(host: FixedHost) -> None:
     process = process_of(host)
     first = described(create_sequence(host.spec(oci(host.folder))))
-    further = described(exec_sequence(process, ("user", "pid", "mount"), True, FILTER))
+    further = described(exec_sequence(process, EnteredWorld(("user", "pid", "mount")), FILTER))
     tail = first[first.index("drop capabilities from the bounding set") :]
-    tail.remove("wait for the start of the world")
     assert further[-len(tail) :] == tail
 
 
 def test_a_world_of_a_shared_pid_namespace_forks_nobody(host: FixedHost) -> None:
-    steps = described(exec_sequence(process_of(host), ("mount",), True, None))
+    steps = described(exec_sequence(process_of(host), EnteredWorld(("mount",)), None))
     assert "fork into the pid namespace" not in steps
     assert not any("seccomp" in step for step in steps)
 
 
 def test_a_hook_keeps_its_rights_and_no_descriptors() -> None:
-    steps = described(hook_sequence(("mount",), ("hook",), (), "/bin/hook"))
+    steps = described(hook_sequence(EnteredWorld(("mount",)), ("hook",), (), "/bin/hook"))
     assert steps[-2:] == ["close inherited descriptors", "execute /bin/hook"]
     assert not any(step.startswith(("drop", "become", "set the cap")) for step in steps)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from substrate import jsontext
 from substrate.cli.calls import context_of
 from substrate.cli.terminal import printable, write
@@ -17,11 +19,12 @@ if TYPE_CHECKING:
 
 def run(arguments: Arguments) -> int:
     """Carry out the verb."""
-    state = read_state(context_of(arguments), arguments.operands[0])
+    context = context_of(arguments)
+    state = read_state(context, arguments.operands[0])
     if state.current_status not in (states.CREATED, states.RUNNING):
         message = f"container not running: {state.world_id} is {state.current_status}"
         raise WorldStateError(message)
-    pids = world_processes(state)
+    pids = world_processes(state, os.path.join(context.root, state.world_id))
     if arguments.flag("json") or arguments.text("format") == "json":
         write(jsontext.dumps(pids) + "\n")
         return 0

@@ -29,17 +29,7 @@ class MaskPaths:
 
     def lower(self, out: Lowering) -> None:
         """Append the system calls."""
-        if not self.paths:
-            return
         plan = out.plan
-        # The host's null device by its own path, not one the image could have put in /dev
-        # (CVE-2025-31133).
-        null, blank = out.new_cell("null"), out.new_cell("blank")
-        out.open_host("/dev/null", recursive=False, store=null)
-        # Read-only, or a payload that is the host's uid 0 could change the mode of its node.
-        set_attributes(out, null, MountOptions(flags_set=MountAttr.RDONLY | MountAttr.NOEXEC))
-        attributes = MountAttr.RDONLY | MountAttr.NOSUID | MountAttr.NODEV | MountAttr.NOEXEC
-        new_filesystem(out, "tmpfs", None, (("size", "4k"), ("mode", "0")), blank, attributes)
         for path in self.paths:
             target, opened = out.open(path, O.PATH, ignore=_MISSING)
             directory = out.new_cell("directory")
@@ -47,15 +37,13 @@ class MaskPaths:
                 "openat", target, plan.text("."), O.PATH | O.DIRECTORY | O.CLOEXEC, 0,
                 store=directory, ignore=(errno.ENOTDIR,),
             )  # fmt: skip
-            _cover(out, blank, target)
+            _cover_directory(out, target)
             done = plan.jump()
             plan.skip_to_here(kind)
-            _cover(out, null, target)
+            _cover_file(out, target)
             plan.skip_to_here(done)
             out.close(target)
             plan.skip_to_here(opened)
-        out.close(null)
-        out.close(blank)
 
 
 @record
@@ -88,10 +76,22 @@ class ReadOnlyPaths:
             plan.skip_to_here(opened)
 
 
-def _cover(out: Lowering, source: Cell, target: Cell) -> None:
-    """Mount a copy of a detached mount over a descriptor's file."""
-    copy = out.new_cell("mask")
-    flags = OpenTree.CLONE | OpenTree.CLOEXEC | At.EMPTY_PATH
-    out.plan.call("open_tree", source, out.plan.text(""), flags, store=copy)
-    out.move_mount(copy, target)
-    out.close(copy)
+def _cover_directory(out: Lowering, target: Cell) -> None:
+    """Mount an empty directory over a descriptor's; a new one each: see `_cover_file`."""
+    blank = out.new_cell("blank")
+    attributes = MountAttr.RDONLY | MountAttr.NOSUID | MountAttr.NODEV | MountAttr.NOEXEC
+    new_filesystem(out, "tmpfs", None, (("size", "4k"), ("mode", "0")), blank, attributes)
+    out.move_mount(blank, target)
+    out.close(blank)
+
+
+def _cover_file(out: Lowering, target: Cell) -> None:
+    """Mount the null device over a descriptor's file."""
+    null = out.new_cell("null")
+    # The host's, by its own path: not one the image could have put in /dev (CVE-2025-31133). Each
+    # time anew: before Linux 6.15 a detached mount cannot be cloned.
+    out.open_host("/dev/null", recursive=False, store=null)
+    # Read-only, or a payload that is the host's uid 0 could change the mode of its node.
+    set_attributes(out, null, MountOptions(flags_set=MountAttr.RDONLY | MountAttr.NOEXEC))
+    out.move_mount(null, target)
+    out.close(null)

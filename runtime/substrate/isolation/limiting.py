@@ -1,0 +1,53 @@
+"""Where a world's cgroup goes and what is written into it, decided before anything is made."""
+
+from __future__ import annotations
+
+from substrate.cgroups.hierarchy import UNIFIED, choose_place, find_hierarchy
+from substrate.cgroups.limits import cgroup_files, without
+from substrate.cgroups.place import missing_controllers
+from substrate.errors import UnsupportedError
+from substrate.isolation.spec import ResolvedCgroup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from substrate.bundle.model import Config
+
+CGROUP = "cgroup"
+
+
+def resolve_cgroup(
+    config: Config, name: str, lose: Callable[[str, str], None], *, privileged: bool
+) -> ResolvedCgroup | None:
+    """Return the cgroup of a world, None when it gets none.
+
+    On a host of cgroup v2 alone every world has one, for its figures and its end. Elsewhere only
+    a world that asks for limits, or for a path, gets one where it can be had. `lose` is told what
+    cannot be had, and raises unless it may be missing.
+    """
+    limits = None if config.substrate is None else config.substrate.limits
+    files = cgroup_files(config.linux.resources, limits)
+    hierarchy = find_hierarchy()
+    path = config.linux.cgroups_path
+    asked = bool(files.writes or files.losses)
+    if not asked and (path is None or not hierarchy.mount) and hierarchy.mode != UNIFIED:
+        return None
+    try:
+        place = choose_place(hierarchy, path, name, privileged=privileged)
+        lost = (*files.losses, *missing_controllers(hierarchy, place, files))
+    except UnsupportedError as error:
+        if asked:
+            lose(CGROUP, f"the limits of the bundle cannot be had: {error.message}")
+        return None
+    for loss in lost:
+        lose(loss.name, loss.reason)
+    names = tuple(loss.name.partition(".")[2] for loss in lost)
+    return ResolvedCgroup(place, without(files, names), _needs_device_program(config))
+
+
+def _needs_device_program(config: Config) -> bool:
+    """Whether device rules mean anything: in a user namespace no device can be made anyway."""
+    return config.linux.namespace("user") is None and bool(
+        (config.linux.resources or {}).get("devices")
+    )

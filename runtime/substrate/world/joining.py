@@ -1,0 +1,79 @@
+"""What it takes to enter a running world: descriptors of it, open for one launch."""
+
+from __future__ import annotations
+
+import os
+
+from substrate.errors import WorldStateError
+from substrate.kernel import procfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from substrate.world.state import State
+
+
+class Entrance:
+    """Within `with`: the inputs of the plans in `isolation/entering.py`, by name.
+
+    `owner` is the world's state directory. Raises `WorldStateError` when the world has ended.
+    """
+
+    def __init__(self, state: State, owner: str) -> None:
+        self._state = state
+        self._owner = owner
+        self.inputs: dict[str, int] = {}
+
+    def __enter__(self) -> Entrance:
+        state = self._state
+        pidfd = procfs.open_pidfd(state.pid, state.start_time)
+        if pidfd is None:
+            message = f"container not running: {state.world_id} is {state.current_status}"
+            raise WorldStateError(message, f"substrate-runtime state {state.world_id}")
+        self.inputs["world"] = pidfd
+        try:
+            self._open_cgroup()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        for fd in self.inputs.values():
+            os.close(fd)
+        self.inputs.clear()
+
+    @property
+    def into_cgroup(self) -> bool:
+        """Whether the world has a cgroup that those who enter begin in."""
+        return "cgroup" in self.inputs
+
+    def _open_cgroup(self) -> None:
+        if "cgroup" in self._state.namespaces:
+            # By its own file: joined after the fork, when the world's first process, which may
+            # still be untraceable, cannot be asked any more.
+            path = f"/proc/{self._state.pid}/ns/cgroup"
+            self.inputs["namespace:cgroup"] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if not self._state.cgroup:
+            return
+        # Loaded where there is a cgroup: it costs a millisecond.
+        from substrate.cgroups.owned import open_world
+        from substrate.cgroups.place import seat
+
+        world = open_world(self._state.cgroup, self._owner)
+        if world is not None:
+            with world:
+                self.inputs["cgroup"] = seat(world).fd
+
+    def bring_in(self, pid: int) -> None:
+        """Move a process into the world's cgroup, unless it began there."""
+        if not self.into_cgroup:
+            return
+        from substrate.cgroups.owned import open_world
+        from substrate.cgroups.place import seat
+
+        world = open_world(self._state.cgroup, self._owner)
+        if world is None:
+            return
+        with world, seat(world) as place:
+            if pid not in place.processes():
+                place.add_process(pid)

@@ -1,0 +1,74 @@
+"""The cgroup of a world: made before its first process, removed after its last."""
+
+from __future__ import annotations
+
+import os
+
+from substrate.cgroups.owned import open_world, remove_world
+from substrate.cgroups.place import make_world, seat
+from substrate.cgroups.report import limits_hit
+from substrate.cgroups.statistics import read_statistics
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from substrate.cgroups.group import Cgroup
+    from substrate.cgroups.limits import Files
+    from substrate.cgroups.report import LimitHit
+    from substrate.isolation.spec import ResolvedCgroup
+    from substrate.world.state import State
+
+
+def make_cgroup(resolved: ResolvedCgroup, owner: str) -> Cgroup:
+    """Make a world's cgroup with its limits and return, open, where its processes begin.
+
+    `owner` is the world's state directory. On failure nothing is left.
+    """
+    made = make_world(resolved.place, resolved.files, owner)
+    with made:
+        if resolved.device_program:
+            _attach_device_program(made, resolved.files)
+        return seat(made)
+
+
+def bring_in(place: Cgroup, pid: int) -> None:
+    """Move a process into a cgroup, unless it began there."""
+    if pid not in place.processes():
+        place.add_process(pid)
+
+
+def remove_cgroup(state: State, owner: str, warn: Callable[[str], None]) -> None:
+    """Kill what is left in a world's cgroup and remove it; idempotent."""
+    if state.cgroup and not remove_world(state.cgroup, owner):
+        warn(f"the cgroup {state.cgroup} is not this world's, and was left as it is")
+
+
+def hits_of(state: State, owner: str) -> tuple[LimitHit, ...]:
+    """Return the limits that a world has met, none when it has no cgroup any more."""
+    world = open_world(state.cgroup, owner) if state.cgroup else None
+    if world is None:
+        return ()
+    with world:
+        return limits_hit(read_statistics(world.fd))
+
+
+def processes_of(state: State, owner: str) -> list[int] | None:
+    """Return the pids in a world's cgroup, None when it has none."""
+    world = open_world(state.cgroup, owner) if state.cgroup else None
+    if world is None:
+        return None
+    with world:
+        return world.processes()
+
+
+def _attach_device_program(world: Cgroup, files: Files) -> None:
+    from substrate.cgroups.device_program import device_program
+    from substrate.cgroups.devices import DENY_ALL
+    from substrate.kernel import bpf
+
+    program = bpf.load_device_program(device_program(files.devices or DENY_ALL))
+    try:
+        bpf.attach_device_program(world.fd, program)
+    finally:
+        os.close(program)
