@@ -4,106 +4,29 @@ Everything that reads a command line or talks about one reads this table: the fa
 (`parse.py`), the click commands behind help and completion (`help.py`), and the reference page.
 A new verb is one `Verb` here and one module with `run(arguments: Arguments) -> int`.
 
-Not here: what a verb does, and any import. The table is built on every call, so its rows are
-plain slotted classes (0.5 µs each; a `record` costs six times that, for about 100 rows).
+Not here: what a verb does; what a row is made of is in `grammar.py`.
 """
 
 from __future__ import annotations
 
+from substrate.cli.grammar import (
+    CHOICE,
+    FLAG,
+    MANY,
+    NUMBER,
+    TEXT,
+    USER,
+    Operand,
+    Option,
+    Verb,
+)
+
+__all__ = [
+    "CHOICE", "EXIT_STATUSES", "FLAG", "GLOBAL_OPTIONS", "HELP", "JSON", "MANY", "NUMBER",
+    "PROGRAM", "TEXT", "USER", "VERBS", "Operand", "Option", "Verb", "verb_named",
+]  # fmt: skip
+
 PROGRAM = "substrate-runtime"
-
-# What an option's value is; `Arguments` has one accessor for each, and `.text` for CHOICE.
-FLAG = "flag"
-TEXT = "text"
-MANY = "many"
-NUMBER = "number"
-CHOICE = "choice"
-USER = "user"
-
-
-class Option:
-    """One option: its spellings, the key verbs ask for it by, and what it takes."""
-
-    __slots__ = ("choices", "default", "help", "key", "kind", "metavar", "names")
-
-    def __init__(
-        self,
-        names: tuple[str, ...],
-        help: str,  # noqa: A002 -- the word every reader of this table expects
-        kind: str = FLAG,
-        metavar: str = "",
-        default: str | None = None,
-        choices: tuple[str, ...] = (),
-        key: str = "",
-    ) -> None:
-        self.names = names
-        self.key = key or names[0][2:].replace("-", "_")
-        self.kind = kind
-        self.metavar = metavar
-        self.help = help
-        self.choices = choices
-        self.default = default
-
-
-class Operand:
-    """One positional argument; `repeat` means all that remain."""
-
-    __slots__ = ("choices", "name", "repeat", "required")
-
-    def __init__(
-        self,
-        name: str,
-        required: bool = True,
-        repeat: bool = False,
-        choices: tuple[str, ...] = (),
-    ) -> None:
-        self.name = name
-        self.required = required
-        self.repeat = repeat
-        self.choices = choices
-
-
-class Verb:
-    """One verb: its words, and the module whose `run` carries it out.
-
-    With `takes_command` the first word after the operands starts a command, which is taken as it
-    is: no option in it is ours. Otherwise options and operands may come in any order.
-    """
-
-    __slots__ = (
-        "command_name",
-        "description",
-        "examples",
-        "module",
-        "name",
-        "operands",
-        "options",
-        "summary",
-        "takes_command",
-    )
-
-    def __init__(  # noqa: PLR0913, PLR0917 -- one parameter for each column of the table
-        self,
-        name: str,
-        summary: str,
-        description: str,
-        examples: tuple[str, ...],
-        operands: tuple[Operand, ...] = (),
-        options: tuple[Option, ...] = (),
-        takes_command: bool = False,
-        command_name: str = "COMMAND",
-        module: str = "",
-    ) -> None:
-        self.name = name
-        self.module = module or "substrate.cli.verbs." + name
-        self.summary = summary
-        self.description = description
-        self.examples = examples
-        self.operands = operands
-        self.options = options
-        self.takes_command = takes_command
-        self.command_name = command_name
-
 
 HELP = Option(("--help", "-h"), "Show this help and exit.")
 JSON = Option(("--json",), "Print JSON instead of text.")

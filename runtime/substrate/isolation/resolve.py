@@ -109,14 +109,12 @@ def resolve(
     if identity is not None and user is not None and identity.uid_map[0].host_id == 0:
         losses.lose(HOST_UID_0, "uid 0 in the world is uid 0 of the host")
     process = with_user(process, user, asked=demand.user_given)
-    if process is not None and project is not None and _starts_in_project(extension, demand):
-        process = replace(process, cwd=project.at)
     namespaces = config.linux.namespaces
     root_path, links, host_mounts, hidden = _resolve_root(config, demand.bundle)
     own_userns = any(entry.type == "user" for entry in namespaces)
     return WorldSpec(
         config=config,
-        process=process,
+        process=_started_in_project(process, project, extension, demand),
         bundle=demand.bundle,
         rootful=privileged,
         new_namespaces=tuple(entry.type for entry in namespaces if entry.path is None),
@@ -363,10 +361,18 @@ def _refuse_nested_mounts(path: str) -> None:
         raise RefusedError(message, hint)
 
 
-def _starts_in_project(extension: SubstrateConfig | None, demand: Demand) -> bool:
-    if extension is None or extension.project is None or demand.cwd_given:
-        return False
-    return extension.project.enter
+def _started_in_project(
+    process: Process | None,
+    project: ResolvedProject | None,
+    extension: SubstrateConfig | None,
+    demand: Demand,
+) -> Process | None:
+    """Return the process with the project as its directory, unless another one was asked for."""
+    if process is None or project is None or extension is None or extension.project is None:
+        return process
+    if demand.cwd_given or not extension.project.enter:
+        return process
+    return replace(process, cwd=project.at)
 
 
 def _denied(config: Config, project: ResolvedProject | None) -> tuple[str, ...]:

@@ -76,6 +76,7 @@ class Attendance:
 
     def __init__(self, pid: int, master_fd: int) -> None:
         self._pid = pid
+        self._modes: list[Any] | None = None
         self._relay = None if master_fd < 0 else Relay(master_fd)
         resize = None if self._relay is None else self._relay.copy_size
         self._signals = ForwardedSignals(pid, resize)
@@ -83,6 +84,11 @@ class Attendance:
     def __enter__(self) -> Attendance:
         if self._relay is not None:
             self._relay.__enter__()
+        elif os.isatty(0):
+            # Given to the payload as it is, which may leave it without echo, or worse.
+            import termios
+
+            self._modes = termios.tcgetattr(0)
         self._signals.__enter__()
         return self
 
@@ -95,6 +101,8 @@ class Attendance:
         self._signals.__exit__(kind, value, traceback)
         if self._relay is not None:
             self._relay.__exit__(kind, value, traceback)
+        if self._modes is not None:
+            _restore_modes(self._modes)
 
     def wait(self) -> int:
         """Stay until the child ends; reap it and return its exit status, 128 + n for a signal."""
@@ -106,3 +114,12 @@ class Attendance:
                 os.close(pidfd)
         code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         return code if code >= 0 else 128 - code
+
+
+def _restore_modes(modes: list[Any]) -> None:
+    import termios
+
+    try:
+        termios.tcsetattr(0, termios.TCSADRAIN, modes)
+    except termios.error:
+        return  # the terminal was hung up, or we are in the background

@@ -121,7 +121,7 @@ def from_json(data: Any, where: str) -> State:
                 project["path"], project["at"], project["layer"], project["userxattr"]
             ),
             data=own["data"],
-            cgroup=own["cgroup"],
+            cgroup=own.get("cgroup", ""),
             degraded=tuple((entry["name"], entry["reason"]) for entry in own["degraded"]),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -30,6 +30,7 @@ HOT_MODULES = {
     "gc",
     "substrate",
     "substrate.cli",
+    "substrate.cli.grammar",
     "substrate.cli.options",
     "substrate.cli.parse",
     "substrate.cli.report",
