@@ -87,3 +87,57 @@ def test_a_world_that_shares_its_pid_namespace_ends_as_a_whole(runtime: Runtime)
         path.read_text("utf-8", "replace") for path in Path("/proc").glob("[0-9]*/cmdline")
         if path.exists()
     )  # fmt: skip
+
+
+def test_a_paused_world_stands_still_and_goes_on(runtime: Runtime) -> None:
+    script = "i=0; while :; do i=$((i+1)); echo $i > /dev/shm/count; sleep 0.01; done"
+    runtime("run", "--detach", "--bundle", runtime.bundle("sh", "-c", script), "w").ok()
+    counted = ("exec", "--ignore-paused", "w", "cat", "/dev/shm/count")
+    runtime("pause", "w").ok()
+    assert calls.state(runtime, "w")["status"] == "paused"
+    assert runtime("exec", "w", "true").status == 1
+    assert runtime("pause", "w").status == 1
+    runtime("resume", "w").ok()
+    assert calls.state(runtime, "w")["status"] == "running"
+    first = int(runtime(*counted).ok().stdout)
+    calls.until(lambda: int(runtime(*counted).ok().stdout or 0) > first, "it counts on")
+    runtime("pause", "w").ok()
+    runtime("delete", "--force", "w").ok()
+
+
+def test_limits_are_updated_at_once_and_survive_the_next_update(runtime: Runtime) -> None:
+    bundle = limited(runtime, "sleep", "600", memory={"limit": 64 * MIB}, pids={"limit": 50})
+    runtime("run", "--detach", "--bundle", bundle, "w").ok()
+    cgroup = cgroup_of(runtime, "w")
+    runtime("update", "--memory", str(96 * MIB), "w").ok()
+    change = '{"cpu": {"quota": 30000, "period": 100000}}'
+    runtime("update", "--resources", "-", "w", stdin=change).ok()
+    assert (cgroup / "memory.max").read_text("utf-8") == f"{96 * MIB}\n"
+    assert (cgroup / "cpu.max").read_text("utf-8") == "30000 100000\n"
+    assert (cgroup / "pids.max").read_text("utf-8") == "50\n"
+    wrong = runtime("update", "--resources", "-", "w", stdin='{"pids": {"limit": "x"}}')
+    assert wrong.status == 2
+    assert "$.pids.limit" in wrong.stderr
+
+
+def test_events_tell_the_figures_of_a_world(runtime: Runtime) -> None:
+    bundle = limited(runtime, "sleep", "600", pids={"limit": 50})
+    runtime("run", "--detach", "--bundle", bundle, "w").ok()
+    told = runtime("events", "--stats", "w").ok().json()
+    assert (told["type"], told["id"]) == ("stats", "w")
+    assert told["data"]["pids"]["limit"] == 50
+    assert told["data"]["pids"]["current"] == 1
+
+
+def test_processor_time_is_limited(runtime: Runtime) -> None:
+    script = "timeout 2 sh -c 'while :; do :; done'; cat /proc/uptime >/dev/null; times"
+    free = limited(runtime, "sh", "-c", script)
+    slow = limited(runtime, "sh", "-c", script, cpu={"quota": 20000, "period": 100000})
+    spent: list[float] = []
+    for bundle in (free, slow):
+        done = runtime("run", "--keep", "--bundle", bundle, f"w{len(spent)}")
+        minutes, seconds = re.findall(r"(\d+)m([\d.]+)s", done.stdout.splitlines()[1])[0]
+        spent.append(int(minutes) * 60 + float(seconds))
+    # 20 % of 2 s, ±3 points of the 2 s and what the shells themselves took.
+    assert spent[1] < 0.2 * 2 + 0.2, spent
+    assert spent[0] > 2 * spent[1], spent

@@ -268,6 +268,54 @@ VERBS = (
         ),
     ),
     Verb(
+        "pause",
+        "Stop every process of a world where it is",
+        "Freezes the world's cgroup: its processes get no processor time until `resume`.",
+        ("substrate-runtime pause web",),
+        (_ID,),
+    ),
+    Verb(
+        "resume",
+        "Let the processes of a paused world go on",
+        "Thaws the world's cgroup.",
+        ("substrate-runtime resume web",),
+        (_ID,),
+    ),
+    Verb(
+        "update",
+        "Change the limits of a world",
+        "Writes new limits into the world's cgroup, at once and for all its processes. What is not"
+        " named stays as it is. FILE is JSON of the form of linux.resources; - is standard input.",
+        (
+            "substrate-runtime update --memory 268435456 web",
+            "substrate-runtime update --resources limits.json web",
+        ),
+        (_ID,),
+        (
+            Option(("--resources", "-r"), "Read the limits from this file.", TEXT, "FILE"),
+            Option(("--memory",), "Most memory, in bytes.", NUMBER, "N"),
+            Option(("--memory-reservation",), "Memory that is spared, in bytes.", NUMBER, "N"),
+            Option(("--memory-swap",), "Most memory and swap, in bytes.", NUMBER, "N"),
+            Option(("--cpu-period",), "Length of a CPU period, in microseconds.", NUMBER, "N"),
+            Option(("--cpu-quota",), "CPU time in each period, in microseconds.", NUMBER, "N"),
+            Option(("--cpu-share",), "Share of the CPUs; 1024 is usual.", NUMBER, "N"),
+            Option(("--cpuset-cpus",), "CPUs it may run on, such as 0-2,7.", TEXT, "LIST"),
+            Option(("--cpuset-mems",), "Memory nodes it may use.", TEXT, "LIST"),
+            Option(("--pids-limit",), "Most processes and threads.", NUMBER, "N"),
+        ),
+    ),
+    Verb(
+        "events",
+        "Print the figures of a world as JSON, again and again",
+        "One object each interval, as runc prints them, until the world ends.",
+        ("substrate-runtime events --stats web", "substrate-runtime events --interval 1 web"),
+        (_ID,),
+        (
+            Option(("--stats",), "Print them once."),
+            Option(("--interval",), "Seconds between two objects; 5 unless given.", NUMBER, "N"),
+        ),
+    ),
+    Verb(
         "list",
         "List the worlds",
         "Prints id, process id, status, bundle, time of creation and owner of every world under"

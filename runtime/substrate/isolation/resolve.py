@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from substrate.bundle.model import Rlimit
 from substrate.bundle.mount_options import parse_mount_options
 from substrate.errors import BundleError, RefusedError, UnsupportedError
 from substrate.filesystem.layers import nested_mounts
@@ -114,7 +115,9 @@ def resolve(
     own_userns = any(entry.type == "user" for entry in namespaces)
     return WorldSpec(
         config=config,
-        process=_started_in_project(process, project, extension, demand),
+        process=_with_open_files(
+            _started_in_project(process, project, extension, demand), extension
+        ),
         bundle=demand.bundle,
         rootful=privileged,
         new_namespaces=tuple(entry.type for entry in namespaces if entry.path is None),
@@ -189,7 +192,6 @@ def _unavailable_limits(extension: SubstrateConfig | None) -> tuple[str, ...]:
         return ()
     limits = extension.limits
     asked = {
-        "wallTime": limits.wall_time_s,
         "output": limits.output_bytes,
         "egressBytes": limits.egress_bytes,
         "disk": limits.disk_bytes,
@@ -359,6 +361,19 @@ def _refuse_nested_mounts(path: str) -> None:
         message = f"the project {path} has another file system mounted in it: {nested[0]}"
         hint = "an overlay would show that part empty; unmount it, or choose a deeper project"
         raise RefusedError(message, hint)
+
+
+def _with_open_files(process: Process | None, extension: SubstrateConfig | None) -> Process | None:
+    """Return the process with our limit of open files as its rlimit, the stricter one counts."""
+    most = None if extension is None else extension.limits.open_files
+    if process is None or most is None:
+        return process
+    name = "RLIMIT_NOFILE"
+    for limit in process.rlimits:
+        if limit.type == name:
+            most = min(most, limit.hard)
+    others = tuple(limit for limit in process.rlimits if limit.type != name)
+    return replace(process, rlimits=(*others, Rlimit(name, most, most)))
 
 
 def _started_in_project(

@@ -237,8 +237,14 @@ def _first_state(request: CreateRequest, spec: WorldSpec) -> states.State:
         namespaces=spec.new_namespaces + tuple(name for name, _ in spec.joined_namespaces),
         may_set_groups=spec.identity is None or spec.identity.may_set_groups,
         cgroup="" if spec.cgroup is None else spec.cgroup.place.directory,
+        wall_time_s=_wall_time(spec),
         degraded=tuple((loss.name, loss.reason) for loss in spec.degraded),
     )
+
+
+def _wall_time(spec: WorldSpec) -> float | None:
+    extension = spec.config.substrate
+    return None if extension is None else extension.limits.wall_time_s
 
 
 def _with_layer(

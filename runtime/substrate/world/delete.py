@@ -67,8 +67,10 @@ def delete(
             _remove_data(context, world_id)
             world.remove()
             return
-        if state.current_status == states.RUNNING and not force:
-            message = f"cannot delete container {world_id} that is not stopped: running"
+        if state.current_status in (states.RUNNING, states.PAUSED) and not force:
+            message = (
+                f"cannot delete container {world_id} that is not stopped: {state.current_status}"
+            )
             raise WorldStateError(message, f"substrate-runtime delete --force {world_id}")
         remove(world, state, warn)
 

@@ -42,6 +42,7 @@ class ExecRequest:
     overrides: Overrides = NO_OVERRIDES
     preserve_fds: int = 0
     detach: bool = False
+    ignore_paused: bool = False
     pid_file: str | None = None
     console_socket: str | None = None
     executor: str = "native"
@@ -57,7 +58,10 @@ def execute(context: Context, request: ExecRequest) -> int:
         config = stored_config(world)
     process = _process(config, state, request)
     _refuse_unlocked_mounts(context, config, process)
-    if state.current_status not in (states.CREATED, states.RUNNING):
+    if state.current_status == states.PAUSED and not request.ignore_paused:
+        message = f"container {request.world_id} is paused"
+        raise WorldStateError(message, f"substrate-runtime resume {request.world_id}")
+    if state.current_status not in (states.CREATED, states.RUNNING, states.PAUSED):
         message = f"container not running: {request.world_id} is {state.current_status}"
         raise WorldStateError(message, f"substrate-runtime state {request.world_id}")
     console = None if request.console_socket is None else connect_console(request.console_socket)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from substrate.world.context import Context
     from substrate.world.state import State
 
+_ALIVE = (states.CREATED, states.RUNNING, states.PAUSED)
+
 
 def signal_number(text: str) -> int:
     """Return the number of `TERM`, `SIGTERM`, `15`, `RTMIN+3`; raises `UsageError`."""
@@ -42,9 +44,7 @@ def kill(context: Context, world_id: str, signal: int, *, everybody: bool = Fals
         for pid in world_processes(state, world.path):
             _send(pid, procfs.start_time(pid), signal)
         return
-    if state.current_status not in (states.CREATED, states.RUNNING) or not _send(
-        state.pid, state.start_time, signal
-    ):
+    if state.current_status not in _ALIVE or not _send(state.pid, state.start_time, signal):
         message = f"container not running: {world_id} is {state.current_status}"
         raise WorldStateError(message, f"substrate-runtime state {world_id}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from substrate.errors import WorldNotFoundError
 from substrate.isolation.conversation import end
 from substrate.record import record
@@ -10,7 +12,7 @@ from substrate.world.create import create
 from substrate.world.delete import remove
 from substrate.world.foreground import Attendance
 from substrate.world.pidfile import write_pid_file
-from substrate.world.start import after_start, before_start
+from substrate.world.start import after_start, before_start, start_watcher
 from substrate.world.store import World
 
 TYPE_CHECKING = False
@@ -54,13 +56,16 @@ def run(
             send_console(console, master)
             master = -1
         if manner.detach:
-            _start(context, world, created, manner, request.executor, warn)
+            start_watcher(_start(context, world, created, manner, request.executor, warn))
             return 0
         with Attendance(created.state.pid, master) as attendance:
             state = _start(context, world, created, manner, request.executor, warn)
             # Not under the lock: `kill`, `exec` and `state` come in meanwhile.
             world.unlock()
+            watcher = start_watcher(state)
             status = attendance.wait()
+        if watcher is not None:
+            _tell_time(watcher, state, warn)
         _tell_limits(world, state, warn)
         if not manner.keep:
             _remove_if_there(world, state, warn)
@@ -89,6 +94,16 @@ def _start(
         raise
     created.talk.close()
     return state
+
+
+def _tell_time(watcher: int, state: State, warn: Callable[[str], None]) -> None:
+    # It ends with the world; with status 0 when it was it that ended the world.
+    _, status = os.waitpid(watcher, 0)
+    if status == 0:
+        warn(
+            f"wallTime: the world was ended after {state.wall_time_s} s with all its processes"
+            " (raise $.substrate.limits.wallTime)"
+        )
 
 
 def _tell_limits(world: World, state: State, warn: Callable[[str], None]) -> None:

@@ -41,6 +41,7 @@ def start(context: Context, world_id: str, warn: Callable[[str], None]) -> None:
             before_start(context, world, state, config, config.process, "native")
         _open_gate(world)
         after_start(world, state, config, warn)
+        start_watcher(state)
 
 
 def before_start(
@@ -74,6 +75,15 @@ def after_start(
     # OCI runtime-spec, lifecycle 10: log a warning and go on.
     run_late_hooks("poststart", config.hooks.poststart, state, warn)
     return state
+
+
+def start_watcher(state: states.State) -> int | None:
+    """Start what ends the world after its time; returns its pid, None without such a limit."""
+    if state.wall_time_s is None:
+        return None
+    from substrate.world.walltime import watch
+
+    return watch(state, state.wall_time_s)
 
 
 def _open_gate(world: World) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 OCI_VERSION = "1.2.0"
 
 CREATING, CREATED, RUNNING, STOPPED = "creating", "created", "running", "stopped"
+PAUSED = "paused"
 
 
 @record
@@ -48,6 +49,7 @@ class State:
     layer: Layer | None = None
     data: str = ""
     cgroup: str = ""
+    wall_time_s: float | None = None
     degraded: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -60,6 +62,8 @@ class State:
         """The status now: what was written, unless the process has ended since."""
         if self.status in (CREATED, RUNNING) and not self.is_alive:
             return STOPPED
+        if self.status == RUNNING and self.cgroup and is_frozen(self.cgroup):
+            return PAUSED
         return self.status
 
     def to_oci(self) -> dict[str, Any]:
@@ -69,7 +73,7 @@ class State:
             "ociVersion": OCI_VERSION,
             "id": self.world_id,
             "status": status,
-            "pid": self.pid if status in (CREATING, CREATED, RUNNING) else 0,
+            "pid": self.pid if status != STOPPED else 0,
             "bundle": self.bundle,
             "annotations": dict(self.annotations),
             "rootfs": self.rootfs,
@@ -92,6 +96,7 @@ class State:
             "maySetGroups": self.may_set_groups,
             "data": self.data,
             "cgroup": self.cgroup,
+            "wallTime": self.wall_time_s,
             "project": None if layer is None else {
                 "path": layer.project, "at": layer.at, "layer": layer.directory,
                 "userxattr": layer.userxattr,
@@ -122,11 +127,21 @@ def from_json(data: Any, where: str) -> State:
             ),
             data=own["data"],
             cgroup=own.get("cgroup", ""),
+            wall_time_s=own.get("wallTime"),
             degraded=tuple((entry["name"], entry["reason"]) for entry in own["degraded"]),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError):
         message = f"{where} is damaged"
         raise SubstrateError(message, "delete the world with --force") from None
+
+
+def is_frozen(cgroup: str) -> bool:
+    """Whether a cgroup is frozen; one file, read without what the cgroups room would load."""
+    try:
+        with open(f"{cgroup}/cgroup.events", encoding="ascii") as file:
+            return "frozen 1" in file.read()
+    except OSError:
+        return False
 
 
 def timestamp() -> str:

@@ -18,16 +18,17 @@ def stored_config(world: World) -> Config:
     """Return the configuration. Raises `SubstrateError` when it is gone."""
     from substrate.bundle.model import parse_config
 
-    return parse_config(_read(world))
+    return parse_config(read_stored(world))
 
 
 def has_hooks(world: World) -> bool:
     """Whether the configuration has any hook; cheaper than reading it into records."""
-    hooks: dict[str, Any] = _read(world).get("hooks") or {}
+    hooks: dict[str, Any] = read_stored(world).get("hooks") or {}
     return any(hooks.values())
 
 
-def _read(world: World) -> dict[str, Any]:
+def read_stored(world: World) -> dict[str, Any]:
+    """Return the configuration as JSON. Raises `SubstrateError` when it is gone."""
     raw = world.read_file(CONFIG_FILE)
     if raw is None:
         message = f"{world.path}/{CONFIG_FILE} is gone"

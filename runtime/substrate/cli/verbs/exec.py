@@ -25,6 +25,7 @@ def run(arguments: Arguments) -> int:
         overrides=overrides_of(arguments),
         preserve_fds=preserved_fds(arguments),
         detach=arguments.flag("detach"),
+        ignore_paused=arguments.flag("ignore_paused"),
         pid_file=arguments.text("pid_file"),
         console_socket=arguments.text("console_socket"),
         executor=arguments.text("executor") or "native",

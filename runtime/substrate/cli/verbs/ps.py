@@ -21,7 +21,7 @@ def run(arguments: Arguments) -> int:
     """Carry out the verb."""
     context = context_of(arguments)
     state = read_state(context, arguments.operands[0])
-    if state.current_status not in (states.CREATED, states.RUNNING):
+    if state.current_status not in (states.CREATED, states.RUNNING, states.PAUSED):
         message = f"container not running: {state.world_id} is {state.current_status}"
         raise WorldStateError(message)
     pids = world_processes(state, os.path.join(context.root, state.world_id))
