@@ -109,15 +109,13 @@ def resolve(
     )
     if identity is not None and user is not None and identity.uid_map[0].host_id == 0:
         losses.lose(HOST_UID_0, "uid 0 in the world is uid 0 of the host")
-    process = with_user(process, user, asked=demand.user_given)
+    process = with_user(_with_open_files(process, extension), user, asked=demand.user_given)
     namespaces = config.linux.namespaces
     root_path, links, host_mounts, hidden = _resolve_root(config, demand.bundle)
     own_userns = any(entry.type == "user" for entry in namespaces)
     return WorldSpec(
         config=config,
-        process=_with_open_files(
-            _started_in_project(process, project, extension, demand), extension
-        ),
+        process=_started_in_project(process, project, extension, demand),
         bundle=demand.bundle,
         rootful=privileged,
         new_namespaces=tuple(entry.type for entry in namespaces if entry.path is None),

@@ -9,6 +9,7 @@ from substrate.kernel import procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from substrate.cgroups.group import Cgroup
     from substrate.world.state import State
 
 
@@ -21,6 +22,7 @@ class Entrance:
     def __init__(self, state: State, owner: str) -> None:
         self._state = state
         self._owner = owner
+        self._seat: Cgroup | None = None  # its descriptor is one of the inputs
         self.inputs: dict[str, int] = {}
 
     def __enter__(self) -> Entrance:
@@ -62,18 +64,12 @@ class Entrance:
         world = open_world(self._state.cgroup, self._owner)
         if world is not None:
             with world:
-                self.inputs["cgroup"] = seat(world).fd
+                self._seat = seat(world)
+            self.inputs["cgroup"] = self._seat.fd
 
     def bring_in(self, pid: int) -> None:
         """Move a process into the world's cgroup, unless it began there."""
-        if not self.into_cgroup:
-            return
-        from substrate.cgroups.owned import open_world
-        from substrate.cgroups.place import seat
+        if self._seat is not None:
+            from substrate.world.limits import bring_in
 
-        world = open_world(self._state.cgroup, self._owner)
-        if world is None:
-            return
-        with world, seat(world) as place:
-            if pid not in place.processes():
-                place.add_process(pid)
+            bring_in(self._seat, pid)

@@ -38,7 +38,7 @@ def features() -> dict[str, Any]:
         "linux": {
             "namespaces": sorted(NAMESPACES),
             "capabilities": list(CAPABILITIES),
-            "cgroup": {"v1": False, "v2": False, "systemd": False, "systemdUser": False},
+            "cgroup": {"v1": False, "v2": True, "systemd": False, "systemdUser": False},
             "seccomp": {
                 "enabled": True,
                 "actions": sorted(ACTIONS),

@@ -55,6 +55,7 @@ def _from_options(arguments: Arguments) -> dict[str, Any]:
 
 
 def _from_file(source: str) -> dict[str, Any]:
+    data: Any
     if source == _STANDARD_INPUT:
         with open(0, encoding="utf-8", closefd=False) as stream:
             data = parse_json(stream.read(), "standard input")
@@ -62,4 +63,5 @@ def _from_file(source: str) -> dict[str, Any]:
         data = read_json(source)
     if not isinstance(data, dict):
         raise BundleError([f"{source}: expected an object of the form of linux.resources"])
-    return data
+    change: dict[str, Any] = data
+    return change
