@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
+from substrate.bundle.fields import Fields
 from substrate.bundle.jsonfile import parse_json, read_json
 from substrate.cli.calls import context_of
-from substrate.errors import BundleError, UsageError
+from substrate.errors import UsageError
 from substrate.world.control import update
 
 TYPE_CHECKING = False
@@ -55,13 +56,7 @@ def _from_options(arguments: Arguments) -> dict[str, Any]:
 
 
 def _from_file(source: str) -> dict[str, Any]:
-    data: Any
     if source == _STANDARD_INPUT:
         with open(0, encoding="utf-8", closefd=False) as stream:
-            data = parse_json(stream.read(), "standard input")
-    else:
-        data = read_json(source)
-    if not isinstance(data, dict):
-        raise BundleError([f"{source}: expected an object of the form of linux.resources"])
-    change: dict[str, Any] = data
-    return change
+            return Fields(parse_json(stream.read(), source), "$", "standard input").data
+    return Fields(read_json(source), "$", os.path.basename(source)).data
