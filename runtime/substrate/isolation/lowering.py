@@ -151,10 +151,7 @@ class Lowering:
         and from there, by a link of a hostile image, to any file of the host.
         """
         source = self.new_cell(path)
-        how = self.plan.constant(
-            OPEN_HOW.pack(O.PATH | O.CLOEXEC, 0, Resolve.NO_SYMLINKS | Resolve.NO_MAGICLINKS)
-        )
-        self.plan.call("openat2", At.FDCWD, self.plan.text(path), how, OPEN_HOW.size, store=source)
+        self.open_path(path, store=source)
         flags = OpenTree.CLONE | OpenTree.CLOEXEC | At.EMPTY_PATH
         flags |= At.RECURSIVE if recursive else 0
         self.plan.call("open_tree", source, self.plan.text(""), flags, store=store)
@@ -166,6 +163,12 @@ class Lowering:
             if path.startswith(place + "/"):
                 return cell, path.removeprefix(place)
         return self.root, path
+
+    def open_path(self, path: str, *, store: Cell) -> None:
+        """Open a path of the host that has no symlink in it, see `open_host`."""
+        resolve = Resolve.NO_SYMLINKS | Resolve.NO_MAGICLINKS
+        how = self.plan.constant(OPEN_HOW.pack(O.PATH | O.CLOEXEC, 0, resolve))
+        self.plan.call("openat2", At.FDCWD, self.plan.text(path), how, OPEN_HOW.size, store=store)
 
     def _make(self, parent: str, name: str, call: str, words: tuple[int, ...]) -> None:
         directory = self._directory(parent)

@@ -89,9 +89,10 @@ def _project(spec: WorldSpec, project: ResolvedProject, number: int) -> Iterator
     mapped = identity is not None and identity.idmapped
     if project.layer is None:
         yield StageProject(number, project.path, project_options(project), mapped)
-    elif identity is None or not mapped:
-        yield StageOverlay(number, project.path, project.layer)
+        return
+    yield StageLayers(project.path, project.layer, mapped)
+    if identity is None or not mapped:
+        yield StageOverlay(number, project.path)
     else:
-        yield StageLayers(project.path, project.layer)
         owner, group = identity.uid_map[0].host_id, identity.gid_map[0].host_id
-        yield StageOverlay(number, project.path, project.layer, owner, group)
+        yield StageOverlay(number, project.path, owner, group)

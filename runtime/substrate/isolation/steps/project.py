@@ -5,7 +5,7 @@ from __future__ import annotations
 from substrate.bundle.mount_options import MountOptions
 from substrate.filesystem.layers import Layer, overlay_options
 from substrate.isolation.steps.mounts import BindMount, new_filesystem
-from substrate.kernel.constants import MountAttr
+from substrate.kernel.constants import MountAttr, O
 from substrate.record import record
 
 TYPE_CHECKING = False
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from substrate.isolation.lowering import Lowering
     from substrate.isolation.spec import ResolvedProject
 
+# Where the two directories of an overlay are put for it to find them: above whatever a plan opens,
+# below the usual limit of 1,024.
+_LOWER_FD, _LAYER_FD = 1000, 1001
 PROJECT_ATTRIBUTES = MountAttr.NOSUID | MountAttr.NODEV
 
 
@@ -39,7 +42,8 @@ class ProjectOverlay:
             return
         tree = out.plan.cell("mount:project") if self.from_runtime else out.new_cell("project")
         if not self.from_runtime:
-            layer = layer_of(project.path, project.layer, rootful=self.rootful)
+            lower = _pinned(out, project.path, _LOWER_FD)
+            layer = layer_of(lower, _pinned(out, project.layer, _LAYER_FD), rootful=self.rootful)
             data = overlay_options(layer)
             new_filesystem(out, "overlay", None, data, tree, PROJECT_ATTRIBUTES)
         out.attach(tree, project.at)
@@ -55,3 +59,16 @@ def project_options(project: ResolvedProject) -> MountOptions:
 def layer_of(lower: str, directory: str, *, rootful: bool) -> Layer:
     """Return the layer in a directory, over a project."""
     return Layer(f"{directory}/upper", f"{directory}/work", lower, lower, not rootful)
+
+
+def _pinned(out: Lowering, path: str, number: int) -> str:
+    """Open a directory of the host under a fixed number and return a name for it.
+
+    The path itself cannot be an overlay's option everywhere: before Linux 6.5 none may hold a
+    comma, and no character of it can be taken for an option's this way.
+    """
+    opened = out.new_cell(path)
+    out.open_path(path, store=opened)
+    out.plan.call("dup3", opened, number, O.CLOEXEC)
+    out.close(opened)
+    return f"/proc/self/fd/{number}"

@@ -94,7 +94,6 @@ class StageOverlay:
 
     number: int
     project: str
-    layer: str
     owner: int | None = None
     group: int | None = None
 
@@ -105,8 +104,9 @@ class StageOverlay:
     def lower(self, out: Lowering) -> None:
         """Append the system calls."""
         plan, tree = out.plan, out.new_cell("overlay")
+        # Named by the stage: no character of a host path can be taken for an option's.
+        layer = Layer("layer/upper", "layer/work", "lower", "")
         if self.owner is None or self.group is None:
-            layer = Layer(f"{self.layer}/upper", f"{self.layer}/work", self.project, "")
             new_filesystem(out, "overlay", None, overlay_options(layer), tree, PROJECT_ATTRIBUTES)
         else:
             # An overlay keeps the credentials of who mounts it, and over id-mapped layers they
@@ -118,8 +118,6 @@ class StageOverlay:
             plan.call("setfsuid", self.owner)
             # Leaving fsuid 0 took the file capabilities out of the effective set.
             plan.call("capset", header, sets)
-            # Named by the stage: no character of a host path can be taken for an option's.
-            layer = Layer("layer/upper", "layer/work", "lower", "")
             new_filesystem(out, "overlay", None, overlay_options(layer), tree, PROJECT_ATTRIBUTES)
             plan.call("setfsuid", 0)
             plan.call("setfsgid", 0)
@@ -128,21 +126,23 @@ class StageOverlay:
 
 @record
 class StageLayers:
-    """The project and its layer with mapped ids, for the overlay to be mounted over."""
+    """The project and its layer, with mapped ids or not, for the overlay to be mounted over."""
 
     project: str
     layer: str
+    mapped: bool
 
     def describe(self) -> str:
         """Say what the step does."""
-        return MAP_PROJECT_IDS
+        return MAP_PROJECT_IDS if self.mapped else f"stage {self.project} and its layer"
 
     def lower(self, out: Lowering) -> None:
         """Append the system calls."""
         for path, name in ((self.project, "lower"), (self.layer, "layer")):
             tree = out.new_cell(path)
             out.open_host(path, recursive=False, store=tree)
-            map_ids(out, tree, MountOptions(bind=True), None)
+            if self.mapped:
+                map_ids(out, tree, MountOptions(bind=True), None)
             put_on_stage(out, tree, name, is_directory=True)
 
 
