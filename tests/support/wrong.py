@@ -173,7 +173,7 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], int, str]] = {
         {"mounts": mounts({"destination": "/tmp", "type": "tmpfs", "options": ["tmpcopyup"]})}, 4,
         "tmpcopyup",
     ),
-    "limits": ({"linux": {"resources": {"pids": {"limit": 5}}}}, 4, "need cgroup support"),
+    "limits": ({"linux": {"resources": {"pids": {"limit": 5}}}}, 4, "cannot be had"),
     "hook that fails": (
         {"hooks": {"createRuntime": [{"path": "/bin/false"}]}}, 1,
         "the createRuntime hook /bin/false failed: exit status 1",

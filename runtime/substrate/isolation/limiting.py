@@ -42,8 +42,11 @@ def resolve_cgroup(
         return None
     for loss in lost:
         lose(loss.name, loss.reason)
-    names = tuple(loss.name.partition(".")[2] for loss in lost)
-    return ResolvedCgroup(place, without(files, names), _needs_device_program(config))
+    files = without(files, tuple(loss.name.partition(".")[2] for loss in lost))
+    if not files.writes and path is None and hierarchy.mode != UNIFIED:
+        # Nothing of what was asked for is left to enforce.
+        return None
+    return ResolvedCgroup(place, files, _needs_device_program(config))
 
 
 def _needs_device_program(config: Config) -> bool:
