@@ -21,6 +21,7 @@ def run(arguments: Arguments) -> int:
     directory = arguments.text("bundle") or "."
     path = os.path.join(directory, "config.json")
     content = jsontext.dumps(_configuration(arguments), 4) + "\n"
+    os.makedirs(directory, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         fd = os.open(path, flags, 0o644)
