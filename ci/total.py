@@ -8,9 +8,12 @@ often only its last page.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LINES_OF_A_FAILURE = 25
 
@@ -34,7 +37,7 @@ def main(passed: int, failed: int, folder: Path) -> int:
 
 
 def told(suite: ET.Element) -> Iterator[str]:
-    """The lines that tell of each failed test of the suite."""
+    """Yield the lines that tell of each failed test of the suite."""
     for case in suite.iter("testcase"):
         for kind in ("failure", "error"):
             for problem in case.iter(kind):
