@@ -114,7 +114,8 @@ def create_sequence(spec: WorldSpec) -> Iterator[Step]:
     if process is None:
         yield from _nobody(spec)
     else:
-        yield TakeSession(process.terminal)
+        # With an init, the terminal is the payload's: see `gate`.
+        yield TakeSession(process.terminal and not spec.init)
         if linux.personality is not None:
             yield SetPersonality(linux.personality)
         identity = spec.identity
@@ -135,7 +136,11 @@ def gate(spec: WorldSpec) -> tuple[Step, ...]:
     steps: tuple[Step, ...] = (WaitAtGate(spec.listening),)
     if spec.init:
         # After the gate: the runtime talks to one process only.
-        steps += (LeaveReaper(has_payload=spec.process is not None),)
+        process = spec.process
+        steps += (LeaveReaper(has_payload=process is not None),)
+        if process is not None:
+            # Of its own: what the terminal sends to the payload's group, the init would send again.
+            steps += (TakeSession(process.terminal),)
     return steps
 
 

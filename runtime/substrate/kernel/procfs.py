@@ -75,6 +75,26 @@ def is_privileged() -> bool:
     return False
 
 
+def is_deaf_init(pid: int, number: int) -> bool:
+    """Whether `pid` is the first of a pid namespace, and signal `number` would do nothing to it.
+
+    For such a process the default action is no action; pid_namespaces(7). One that blocks or
+    ignores the signal has decided so itself, and is not deaf.
+    """
+    masks = 0
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            for line in file:
+                key, *values = line.split()
+                if key == b"NSpid:" and (len(values) == 1 or values[-1] != b"1"):
+                    return False
+                if key in (b"SigBlk:", b"SigIgn:", b"SigCgt:"):
+                    masks |= int(values[0], 16)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return not masks >> (number - 1) & 1
+
+
 def namespace_inode(pid: int | str, kind: str) -> int | None:
     """Return the inode that identifies a process's namespace, None when it cannot be read."""
     try:

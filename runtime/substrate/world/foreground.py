@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from substrate.kernel import signals
+from substrate.kernel import procfs, signals
 from substrate.world.console import Relay
 
 TYPE_CHECKING = False
@@ -23,14 +23,29 @@ _NOT_FORWARDED = tuple(
     )
 )  # fmt: skip
 _SIGWINCH = 28
+# From a keyboard they are for the whole foreground group.
+_KEYBOARD = (2, 3)  # SIGINT, SIGQUIT
+# Who sends one of these to a command in the foreground wants it to end.
+_ENDING = (1, *_KEYBOARD, 15)  # SIGHUP, SIGTERM
+_SIGKILL = 9
 
 
 class ForwardedSignals:
-    """Within `with`: signals to this process are passed on to `pid`, a child of ours."""
+    """Within `with`: signals to this process are passed on to `pid`, a child of ours.
 
-    def __init__(self, pid: int, on_resize: Callable[[], None] | None = None) -> None:
+    They are kept until `begin`, so that they reach the payload and not what runs before it.
+    `reaped`: the process is our own reaping init, which hears everything. `ended_by` is the
+    signal that ended a world whose first process would not have heard it.
+    """
+
+    def __init__(
+        self, pid: int, on_resize: Callable[[], None] | None = None, *, reaped: bool = False
+    ) -> None:
+        self.ended_by = 0
         self._pid = pid
+        self._reaped = reaped
         self._on_resize = on_resize
+        self._early: list[int] | None = []
         self._former: dict[int, Any] = {}
 
     def __enter__(self) -> None:
@@ -55,10 +70,30 @@ class ForwardedSignals:
         for number, handler in self._former.items():
             signals.handle(number, handler)
 
+    def begin(self) -> None:
+        """Pass on what came so far, and from now on at once."""
+        early, self._early = self._early, None
+        for number in early or ():
+            self._pass_on(number)
+
     def _forward(self, number: int, _frame: FrameType | None) -> None:
+        if self._early is None:
+            self._pass_on(number)
+        else:
+            self._early.append(number)
+
+    def _pass_on(self, number: int) -> None:
+        # Not yet reaped, so the pid is still its own.
         try:
-            # Not yet reaped, so the pid is still its own.
-            os.kill(self._pid, number)
+            if self._reaped:
+                os.kill(self._pid, number)
+            elif number in _ENDING and procfs.is_deaf_init(self._pid, number):
+                self.ended_by = number
+                os.kill(self._pid, _SIGKILL)
+            elif number in _KEYBOARD:
+                os.killpg(self._pid, number)
+            else:
+                os.kill(self._pid, number)
         except ProcessLookupError:
             return
 
@@ -71,15 +106,16 @@ class Attendance:
     """Within `with`: signals go on to a child of ours, and its terminal is relayed.
 
     Entered before the payload runs, so that no signal can come in between and end us instead of
-    it. `master_fd` is the pty master to relay, closed at the end, or -1.
+    it. `master_fd` is the pty master to relay, closed at the end, or -1. `reaped`: the child is
+    our own reaping init.
     """
 
-    def __init__(self, pid: int, master_fd: int) -> None:
+    def __init__(self, pid: int, master_fd: int, *, reaped: bool = False) -> None:
         self._pid = pid
         self._modes: list[Any] | None = None
         self._relay = None if master_fd < 0 else Relay(master_fd)
         resize = None if self._relay is None else self._relay.copy_size
-        self._signals = ForwardedSignals(pid, resize)
+        self._signals = ForwardedSignals(pid, resize, reaped=reaped)
 
     def __enter__(self) -> Attendance:
         if self._relay is not None:
@@ -106,6 +142,7 @@ class Attendance:
 
     def wait(self) -> int:
         """Stay until the child ends; reap it and return its exit status, 128 + n for a signal."""
+        self._signals.begin()
         if self._relay is not None:
             pidfd = os.pidfd_open(self._pid)
             try:
@@ -113,6 +150,8 @@ class Attendance:
             finally:
                 os.close(pidfd)
         code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        if code == -_SIGKILL and self._signals.ended_by:
+            return 128 + self._signals.ended_by
         return code if code >= 0 else 128 - code
 
 

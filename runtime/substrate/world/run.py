@@ -58,7 +58,9 @@ def run(
         if manner.detach:
             start_watcher(_start(context, world, created, manner, request.executor, warn))
             return 0
-        with Attendance(created.state.pid, master) as attendance:
+        extension = created.config.substrate
+        reaped = extension is not None and extension.init
+        with Attendance(created.state.pid, master, reaped=reaped) as attendance:
             state = _start(context, world, created, manner, request.executor, warn)
             # Not under the lock: `kill`, `exec` and `state` come in meanwhile.
             world.unlock()
