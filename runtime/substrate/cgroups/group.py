@@ -90,7 +90,7 @@ class Cgroup:
     def processes(self) -> list[int]:
         """Return the pids in it and below, as our pid namespace sees them."""
         found = cgroup2.processes(self.fd)
-        for fd in cgroup2.below(self.fd):
+        for _, _, fd in cgroup2.below(self.fd):
             found += cgroup2.processes(fd)
         return found
 

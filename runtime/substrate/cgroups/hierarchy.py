@@ -11,6 +11,7 @@ import posixpath
 
 from substrate.cgroups.owned import FOLDER
 from substrate.errors import RefusedError, UnsupportedError, UsageError
+from substrate.kernel import procfs
 from substrate.record import record
 
 TYPE_CHECKING = False
@@ -84,12 +85,11 @@ def find_hierarchy() -> Hierarchy:
 
 def parse_hierarchy(mountinfo: str, self_cgroup: str, controllers: str) -> Hierarchy:
     """Return the hierarchy that these files of /proc describe; see cgroups(7)."""
-    mounts: list[tuple[str, str]] = []
-    for line in mountinfo.splitlines():
-        before, _, after = line.partition(" - ")
-        words = before.split(" ")
-        if after.split(" ", 1)[0] == "cgroup2" and len(words) > 5 and "rw" in words[5].split(","):
-            mounts.append((_unescape(words[4]), _unescape(words[3])))
+    mounts = [
+        (line.point, line.root)
+        for line in procfs.parse_mount_lines(mountinfo.splitlines())
+        if line.type == "cgroup2" and "rw" in line.options
+    ]
     own = "/"
     for line in self_cgroup.splitlines():
         if line.startswith("0::"):
@@ -215,10 +215,3 @@ def _content(path: str) -> str:
     except FileNotFoundError:
         # A kernel without v1 has no /proc/cgroups.
         return ""
-
-
-def _unescape(field: str) -> str:
-    # The kernel writes space, tab, newline and backslash as three octal digits.
-    for octal in ("040", "011", "012", "134"):
-        field = field.replace("\\" + octal, chr(int(octal, 8)))
-    return field

@@ -10,7 +10,7 @@ import os
 import stat
 
 from substrate.errors import RefusedError, SubstrateError
-from substrate.kernel.procfs import mount_points
+from substrate.kernel.procfs import mount_lines
 from substrate.record import record
 
 
@@ -97,7 +97,7 @@ def nested_mounts(project: str) -> tuple[str, ...]:
     An overlay shows what is below them, so a project with mounts in it needs a layer for each.
     """
     inside = os.path.realpath(project).rstrip("/") + "/"
-    return tuple(sorted({point for point in mount_points() if point.startswith(inside)}))
+    return tuple(sorted({line.point for line in mount_lines() if line.point.startswith(inside)}))
 
 
 def _copy_root(source_fd: int, target_fd: int, project: str) -> None:

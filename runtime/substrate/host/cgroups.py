@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from substrate.kernel.procfs import mount_lines
+
 
 def mounted() -> str:
     """Try whether a cgroup2 hierarchy is mounted and may be written."""
@@ -42,13 +44,8 @@ def cpuset() -> str:
 
 def find_cgroup2(mountinfo: str = "/proc/self/mountinfo") -> str:
     """Return where cgroup2 is mounted, or ""."""
-    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            before, _, after = line.partition(" - ")
-            if after.split(" ", 1)[0] == "cgroup2":
-                # Spaces in a mount point are written as \040; see proc_pid_mountinfo(5).
-                return before.split(" ")[4].replace("\\040", " ")
-    return ""
+    cgroup2 = (line.point for line in mount_lines(mountinfo) if line.type == "cgroup2")
+    return next(cgroup2, "")
 
 
 def _controller(name: str) -> str:

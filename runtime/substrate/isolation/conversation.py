@@ -96,6 +96,19 @@ class Conversation:
                 continue
             return self._descriptors(raw, control, messages.READY, count), unmapped
 
+    def expect_ready(self, *, terminal: bool) -> int:
+        """Wait until the plan is at its gate; return the pty master that came before, or -1."""
+        if not terminal:
+            self.expect(messages.READY)
+            return -1
+        (master,) = self.expect_descriptors(messages.CONSOLE, 1)
+        try:
+            self.expect(messages.READY)
+        except BaseException:
+            os.close(master)
+            raise
+        return master
+
     def go(self, descriptors: Iterable[int] = ()) -> None:
         """Let the plan go on, with descriptors if it waits for any."""
         fds = b"".join(fd.to_bytes(4, "little") for fd in descriptors)

@@ -75,7 +75,6 @@ def _launch(
     spec: WorldSpec, plan: Plan, inputs: dict[str, int], executor: str, events: Events
 ) -> Launched:
     talk = Conversation(plan, inputs, executor, spec.preserve_fds)
-    master = -1
     unmapped: list[str] = []
     try:
         if "user" in spec.new_namespaces:
@@ -90,12 +89,9 @@ def _launch(
             talk.expect(messages.MOUNTED)
             events.on_mounted()
             talk.go()
-        if spec.process is not None and spec.process.terminal:
-            master = talk.expect_descriptors(messages.CONSOLE, 1)[0]
-        talk.expect(messages.READY)
+        process = spec.process
+        master = talk.expect_ready(terminal=process is not None and process.terminal)
     except BaseException:
-        if master >= 0:
-            os.close(master)
         end(talk)
         raise
     return Launched(talk, master, tuple(unmapped))

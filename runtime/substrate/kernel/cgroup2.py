@@ -25,6 +25,8 @@ _MAGIC = 0x63677270
 _FSTATFS = 138 if MACHINE == "x86_64" else 44
 _STATFS_SIZE = 120
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# A descriptor is open for each level, of 1,024 that a process commonly may have.
+_DEEPEST = 500
 # ENODEV: the cgroup was removed while its file was open (kernfs).
 GONE = (errno.ENOENT, errno.ENODEV)
 
@@ -144,10 +146,11 @@ def wait_event(fd: int, key: str, value: int, timeout_s: float) -> bool:
     return True
 
 
-def below(fd: int, depth: int = 64) -> Iterator[int]:
-    """Yield a descriptor of every cgroup below, deepest first; borrowed until the next one.
+def below(fd: int, depth: int = 64) -> Iterator[tuple[int, str, int]]:
+    """Yield every cgroup below, deepest first: its parent, its name in there, and itself.
 
-    Raises `UnsupportedError` when they are nested deeper than `depth`.
+    The descriptors are borrowed until the next one. Raises `UnsupportedError` when they are
+    nested deeper than `depth`.
     """
     if depth == 0:
         message = "the cgroups of the world are nested too deeply"
@@ -161,25 +164,15 @@ def below(fd: int, depth: int = 64) -> Iterator[int]:
             raise
         try:
             yield from below(inner, depth - 1)
-            yield inner
+            yield fd, name, inner
         finally:
             os.close(inner)
 
 
 def remove_below(fd: int) -> None:
     """Remove every cgroup below, deepest first; raises OSError (EBUSY) while processes are in."""
-    for name in children(fd):
-        try:
-            inner = open_child(fd, name)
-        except OSError as error:
-            if error.errno in GONE:
-                continue
-            raise
-        try:
-            remove_below(inner)
-        finally:
-            os.close(inner)
-        remove(fd, name)
+    for parent, name, _ in below(fd, _DEEPEST):
+        remove(parent, name)
 
 
 def remove(fd: int, name: str) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import errno
 import os
 
+from substrate.record import record
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _ZOMBIE = ("Z", "X")
 _CAP_SYS_ADMIN = 21
@@ -112,17 +114,38 @@ def processes_in(kind: str, inode: int) -> list[int]:
     ]
 
 
-def mount_points() -> list[str]:
-    """Return where this process's mounts are attached."""
-    with open("/proc/self/mountinfo", "rb") as file:
-        return [_unescape(line.split(b" ")[4]) for line in file]
+@record
+class MountLine:
+    """One mount of a mountinfo file; proc_pid_mountinfo(5). `root` is what of the file system."""
+
+    point: str
+    root: str
+    options: tuple[str, ...]
+    type: str
 
 
-def _unescape(field: bytes) -> str:
+def mount_lines(path: str = "/proc/self/mountinfo") -> Iterator[MountLine]:
+    """Yield the mounts that a file like /proc/PID/mountinfo lists, the topmost last."""
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        yield from parse_mount_lines(file)
+
+
+def parse_mount_lines(lines: Iterable[str]) -> Iterator[MountLine]:
+    """Yield the mounts of a mountinfo file's lines; what is no such line is left out."""
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        words = before.split(" ")
+        if len(words) > 5:
+            options = tuple(words[5].split(","))
+            type_ = after.split(" ", 1)[0]
+            yield MountLine(_unescape(words[4]), _unescape(words[3]), options, type_)
+
+
+def _unescape(field: str) -> str:
     # The kernel writes space, tab, newline and backslash as three octal digits.
-    for octal in (b"040", b"011", b"012", b"134"):
-        field = field.replace(b"\\" + octal, bytes([int(octal, 8)]))
-    return os.fsdecode(field)
+    for octal in ("040", "011", "012", "134"):
+        field = field.replace("\\" + octal, chr(int(octal, 8)))
+    return field
 
 
 def _stat(pid: int) -> list[str] | None:

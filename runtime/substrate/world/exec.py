@@ -12,7 +12,7 @@ from substrate.isolation import unlocked
 from substrate.isolation.conversation import Conversation, compile_plan, end
 from substrate.isolation.entering import EnteredWorld, exec_sequence
 from substrate.isolation.unlocked import has_unlocked_mounts
-from substrate.kernel import messages, procfs
+from substrate.kernel import procfs
 from substrate.record import record
 from substrate.world import state as states
 from substrate.world.console import connect_console, send_console
@@ -132,17 +132,12 @@ def _launch(
     world = EnteredWorld(state.namespaces, state.may_set_groups, entrance.into_cgroup)
     plan = compile_plan(exec_sequence(process, world, seccomp, request.preserve_fds))
     talk = Conversation(plan, entrance.inputs, request.executor, request.preserve_fds)
-    master = -1
     try:
         if world.forks:
             talk.follow_fork()
         entrance.bring_in(talk.pid)
-        if process.terminal:
-            master = talk.expect_descriptors(messages.CONSOLE, 1)[0]
-        talk.expect(messages.READY)
+        master = talk.expect_ready(terminal=process.terminal)
     except BaseException:
-        if master >= 0:
-            os.close(master)
         end(talk)
         raise
     return talk, master

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from substrate.errors import BundleError, RefusedError, SubstrateError, UnsupportedError
+from substrate.filesystem import layers
 from substrate.kernel import procfs
 from tests.support.worlds import FILTER, oci, shipped
 
@@ -307,10 +307,8 @@ def test_everything_cannot_be_a_project(
 
 def mounted(monkeypatch: pytest.MonkeyPatch, *points: str) -> None:
     """Let the kernel say that these are the mount points."""
-    lines = "".join(f"36 35 98:0 / {point} rw - tmpfs tmpfs rw\n" for point in points)
-    monkeypatch.setattr(
-        procfs, "open", lambda _path, _mode: io.BytesIO(lines.encode()), raising=False
-    )
+    lines = [f"36 35 98:0 / {point} rw - tmpfs tmpfs rw\n" for point in points]
+    monkeypatch.setattr(layers, "mount_lines", lambda: procfs.parse_mount_lines(lines))
 
 
 def test_a_project_with_a_file_system_inside_is_refused(

@@ -70,7 +70,7 @@ def test_the_deepest_come_first(tmp_path: Path, folder: int) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "c").mkdir()
     (tmp_path / "file").write_text("")
-    seen = [os.readlink(f"/proc/self/fd/{fd}") for fd in cgroup2.below(folder)]
+    seen = [os.readlink(f"/proc/self/fd/{fd}") for _, _, fd in cgroup2.below(folder)]
     assert {path.removeprefix(f"{tmp_path}/") for path in seen} == {"a", "a/b", "c"}
     assert seen.index(f"{tmp_path}/a/b") < seen.index(f"{tmp_path}/a")
     cgroup2.remove_below(folder)

@@ -3,11 +3,14 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
 from substrate.kernel import procfs
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # The fields after the name, from the state on; the start time is the 22nd of all.
 _REST = " ".join(str(number) for number in range(4, 53))
@@ -120,15 +123,18 @@ def test_the_processes_of_our_namespace_include_us() -> None:
     ],
 )
 def test_a_mount_point_is_read_back_as_it_is_named(
-    monkeypatch: pytest.MonkeyPatch, written: bytes, path: str
+    tmp_path: Path, written: bytes, path: str
 ) -> None:
-    line = b"36 35 98:0 / " + written + b" rw,noatime master:1 - ext4 /dev/root rw\n"
-    serve(monkeypatch, {"/proc/self/mountinfo": line})
-    assert procfs.mount_points() == [path]
+    mountinfo = tmp_path / "mountinfo"
+    mountinfo.write_bytes(
+        b"36 35 98:0 / " + written + b" rw,noatime master:1 - ext4 /dev/root rw\n"
+    )
+    (line,) = procfs.mount_lines(str(mountinfo))
+    assert line == procfs.MountLine(path, "/", ("rw", "noatime"), "ext4")
 
 
 def test_the_mount_points_of_now_are_directories_or_files() -> None:
-    points = procfs.mount_points()
+    points = [line.point for line in procfs.mount_lines()]
     assert "/" in points
     assert all(point.startswith("/") for point in points)
 
