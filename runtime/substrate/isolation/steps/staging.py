@@ -19,6 +19,7 @@ from substrate.bundle.mount_options import MountOptions
 from substrate.filesystem.layers import Layer, overlay_options
 from substrate.isolation.steps.mounts import MOUNT_ATTR, new_filesystem, set_attributes
 from substrate.isolation.steps.project import PROJECT_ATTRIBUTES
+from substrate.isolation.steps.sending import send_descriptors
 from substrate.kernel import messages
 from substrate.kernel.constants import At, Clone, MountAttr, MoveMount, Ms, OpenTree
 from substrate.record import record
@@ -192,19 +193,13 @@ class ReturnMounts:
     def lower(self, out: Lowering) -> None:
         """Append the system calls."""
         plan = out.plan
-        body = plan.constant(messages.pack(messages.READY))
-        vector = plan.structure(struct.pack("=QQ", 0, messages.SIZE), [(0, body)])
-        size = 16 + 4 * self.count
-        control = plan.data(struct.pack("=QII", size, 1, 1) + bytes(4 * self.count + 4))
         flags = OpenTree.CLONE | OpenTree.CLOEXEC | At.RECURSIVE
-        for number in range(self.count):
-            # Straight into its place in the control message.
-            copy = plan.cell_at(f"copy{number}", control.offset + 16 + 4 * number)
-            plan.call("open_tree", At.FDCWD, plan.text(str(number)), flags, store=copy)
-        header = plan.structure(
-            struct.pack("=7Q", 0, 0, 0, 1, 0, -(-size // 8) * 8, 0), [(16, vector), (32, control)]
-        )
-        plan.call("sendmsg", out.sync, header, 0, expect=messages.SIZE)
+        send_descriptors(
+            out, messages.READY, self.count,
+            lambda number, cell: plan.call(
+                "open_tree", At.FDCWD, plan.text(str(number)), flags, store=cell
+            ),
+        )  # fmt: skip
 
 
 def map_ids(out: Lowering, tree: Cell, options: MountOptions, number: int | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 
+from substrate.isolation.steps.sending import send_descriptors
 from substrate.kernel import messages
 from substrate.kernel.constants import At, O, OpenTree, Resolve
 from substrate.record import record
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from substrate.kernel.plan import Cell
 
 TIOCSCTTY, TIOCSPTLCK, TIOCGPTPEER, TIOCSWINSZ = 0x540E, 0x40045431, 0x5441, 0x5414
-_SCM_RIGHTS_HEADER = struct.Struct("=QII")
+_F_DUPFD_CLOEXEC = 1030
 
 
 @record
@@ -55,7 +56,12 @@ class OpenTerminal:
             plan.call("ioctl", master, TIOCSWINSZ, size)
         if self.console:
             plan.call("fchown", slave, self.owner, -1 & 0xFFFFFFFF)
-        _send_descriptor(out, messages.CONSOLE, master)
+        (sent,) = send_descriptors(
+            out, messages.CONSOLE, 1,
+            # The one call whose result is a descriptor's copy, stored where we want it.
+            lambda _, cell: plan.call("fcntl", master, _F_DUPFD_CLOEXEC, 3, store=cell),
+        )  # fmt: skip
+        out.close(sent)
         out.close(master)
         if self.console:
             tree = out.new_cell("console")
@@ -90,17 +96,3 @@ class TakeSession:
         out.plan.call("setsid", ignore=(errno.EPERM,))
         if self.terminal:
             out.plan.call("ioctl", 0, TIOCSCTTY, 0)
-
-
-def _send_descriptor(out: Lowering, tag: bytes, descriptor: Cell) -> None:
-    plan = out.plan
-    body = plan.constant(messages.pack(tag))
-    vector = plan.structure(struct.pack("=QQ", 0, messages.SIZE), [(0, body)])
-    # SOL_SOCKET, SCM_RIGHTS; the descriptor is copied in from its cell when it is known.
-    control = plan.data(_SCM_RIGHTS_HEADER.pack(20, 1, 1) + bytes(8))
-    slot = plan.cell_at("pty-master-sent", control.offset + 16)
-    # F_DUPFD_CLOEXEC (1030): the one call whose result is stored where we want it.
-    plan.call("fcntl", descriptor, 1030, 3, store=slot)
-    header = plan.structure(struct.pack("=7Q", 0, 0, 0, 1, 0, 24, 0), [(16, vector), (32, control)])
-    plan.call("sendmsg", out.sync, header, 0, expect=messages.SIZE)
-    out.close(slot)
