@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support import bundles, features, leaks
+from tests.support.examples import examples
 from tests.support.golden import Golden
 from tests.support.runtime import Runtime
 
@@ -23,8 +24,8 @@ _LEAK_CHECKED = {"privileged", "security"}
 
 # A deadline would judge how busy the machine is. Where a run decides about a merge, the same
 # examples are tried every time; elsewhere new ones.
-settings.register_profile("searching", deadline=None)
-settings.register_profile("deciding", deadline=None, derandomize=True)
+settings.register_profile("searching", deadline=None, max_examples=examples(100))
+settings.register_profile("deciding", settings.get_profile("searching"), derandomize=True)
 _DECIDING = os.environ.get("SUBSTRATE_TESTS_MUST_RUN") == "1"
 settings.load_profile("deciding" if _DECIDING else "searching")
 

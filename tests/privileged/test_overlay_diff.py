@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from substrate.filesystem.diff import diff_layer
+from tests.support.examples import examples
 from tests.support.overlay import OverlayHost
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ def test_diff_is_what_a_walk_before_and_after_finds(
     check(*play(host, "/dev/shm", setup, actions))
 
 
-@settings(SETTINGS, max_examples=15)
+@settings(SETTINGS, max_examples=examples(15))
 @given(setup=setups, actions=sequences)
 def test_diff_is_what_a_walk_finds_on_the_disk_file_system_too(
     host: OverlayHost,

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from substrate import jsontext
+from tests.support.examples import examples
 
 LEAVES = (
     st.none()
@@ -27,19 +28,19 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(VALUES)
 def test_what_is_written_reads_the_same(value: Any) -> None:
     assert jsontext.loads(jsontext.dumps(value)) == value
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(VALUES, st.sampled_from([None, 0, 2]))
 def test_the_text_is_that_of_json(value: Any, indent: int | None) -> None:
     assert jsontext.dumps(value, indent) == json.dumps(value, indent=indent)
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(VALUES)
 def test_the_text_of_json_reads_the_same(value: Any) -> None:
     assert jsontext.loads(json.dumps(value, indent=1)) == value

@@ -19,13 +19,17 @@ from substrate.bundle.load import load_config, schema_problems
 from substrate.bundle.model import Config, parse_config
 from substrate.bundle.read import digest
 from substrate.errors import BundleError
+from tests.support.examples import examples
 from tests.unit.bundle.examples import EXAMPLES, example
 
 # Parts the parser hands on as they are, to the room that reads them; and words of the kernel's.
 RAW = ("$.linux.", "$.process.scheduler", "$.process.execCPUAffinity", "$.process.user.username")
 
 QUICK = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    max_examples=examples(80),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    database=None,
 )
 
 words = st.sampled_from(

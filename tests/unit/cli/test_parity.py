@@ -12,6 +12,7 @@ from substrate.cli import options as table
 from substrate.cli.help import program
 from substrate.cli.parse import parse
 from substrate.errors import UsageError
+from tests.support.examples import examples
 
 Outcome = tuple[str, dict[str, Any], tuple[str, ...], tuple[str, ...]] | str
 
@@ -176,13 +177,13 @@ def _spell_some(draw: st.DrawFn, options: tuple[table.Option, ...]) -> list[str]
     return words
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_sensible_lines())
 def test_both_readers_agree_on_lines_that_are_mostly_right(words: list[str]) -> None:
     assert _read_fast(words) == _read_with_click(words)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example(["create", "--help", "--bogus"])
 @example(["create", "--preserve-fds", "x", "--help"])
 @example(["--log-format", "xml", "--log-format", "json", "list"])

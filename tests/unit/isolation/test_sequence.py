@@ -15,6 +15,7 @@ from substrate.isolation.sequence import create_sequence
 from substrate.kernel.constants import Pr
 from substrate.kernel.plan import FAIL, IDLE, REAP, TRY
 from substrate.kernel.syscalls import NAMES
+from tests.support.examples import examples
 from tests.support.plan_text import calls_of
 from tests.support.worlds import FILTER, oci, shipped
 
@@ -157,7 +158,7 @@ def configurations(draw: st.DrawFn) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(25))
 @given(configurations(), st.booleans(), st.booleans())
 def test_any_world_is_made_in_order(
     host: FixedHost, changes: dict[str, Any], listening: bool, no_pivot: bool

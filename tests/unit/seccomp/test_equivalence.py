@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from substrate.seccomp.compile import compile_filter
 from substrate.seccomp.profiles import load_profile
 from tests.support import bpf
+from tests.support.examples import examples
 from tests.unit.seccomp.reference import evaluate
 
 pytestmark = pytest.mark.skipif(
@@ -72,7 +73,7 @@ profiles: st.SearchStrategy[dict[str, Any]] = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(profiles, st.lists(st.tuples(numbers, numbers, numbers), min_size=1, max_size=3))
 def test_filter_answers_what_the_profile_says(
     profile: dict[str, Any], calls: list[tuple[int, ...]]
@@ -86,7 +87,7 @@ def test_filter_answers_what_the_profile_says(
         assert answer == evaluate(profile, name, seen, bits), (name, hex(audit), seen)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(profiles, st.tuples(numbers, numbers, numbers))
 def test_log_mode_blocks_nothing_and_lets_through_silently_what_was_allowed(
     profile: dict[str, Any], args: tuple[int, ...]

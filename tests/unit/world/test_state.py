@@ -23,6 +23,7 @@ from substrate.world.state import (
     from_json,
     timestamp,
 )
+from tests.support.examples import examples
 
 NOW = "2024-05-06T07:08:09.000000001Z"
 TEXT = st.text(st.characters(blacklist_categories=["Cs"]), max_size=8)
@@ -51,14 +52,14 @@ with open(schema_path("state"), encoding="utf-8") as file:
     VALIDATOR = jsonschema.Draft202012Validator(jsontext.loads(file.read()))
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(STATES)
 def test_a_stored_state_is_the_same_state(state: State) -> None:
     stored = jsontext.dumps(state.to_json())
     assert from_json(jsontext.loads(stored), "state.json") == state
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(STATES)
 def test_what_is_shown_follows_the_schema(state: State) -> None:
     VALIDATOR.validate(state.to_oci())

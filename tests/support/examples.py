@@ -1,0 +1,16 @@
+"""How many examples a property is tried on: a number for a usual run, scaled for others.
+
+SUBSTRATE_TESTS_EXAMPLES is the factor: less than 1 where time is short, more for a long search.
+"""
+
+from __future__ import annotations
+
+import os
+
+_FEWEST = 8
+
+
+def examples(usual: int) -> int:
+    """Return how many examples to try where a usual run tries that many."""
+    factor = float(os.environ.get("SUBSTRATE_TESTS_EXAMPLES") or 1)
+    return max(_FEWEST, round(usual * factor))
