@@ -37,6 +37,23 @@ on success.
 """
 
 
+_TAIL = """
+## Environment and files
+
+| what | root | an ordinary user |
+|---|---|---|
+| state: one directory per world, small, gone after a boot | `/run/substrate` | `$XDG_RUNTIME_DIR/substrate` |
+| data: the layers, what worlds changed | `/var/lib/substrate` | `$XDG_DATA_HOME/substrate` |
+| cache: may be removed at any time | `/var/cache/substrate` | `$XDG_CACHE_HOME/substrate` |
+
+`SUBSTRATE_HOME` puts all three under one directory, as `state`, `data` and `cache`. `--root DIR`
+names the state directory, and data is then `DIR-data` beside it. The XDG variables have their
+usual defaults; without a runtime directory of its own, an ordinary user's state is in
+`/tmp/substrate-UID`. A directory that others could change is refused. A world belongs to the
+state directory it was made in: another user, or another `SUBSTRATE_HOME`, does not see it.
+"""
+
+
 def page() -> str:
     """Return the reference page in Markdown."""
     parts = [_HEAD, "## Global options\n\n", _options(table.GLOBAL_OPTIONS), "\n## Verbs\n\n"]
@@ -44,7 +61,7 @@ def page() -> str:
     parts += [_verb(verb) for verb in table.VERBS]
     parts += ["\n## Exit status\n\n", "| status | meaning |\n|---|---|\n"]
     parts += [f"| {status} | {meaning} |\n" for status, meaning in table.EXIT_STATUSES]
-    return "".join(parts)
+    return "".join([*parts, _TAIL])
 
 
 def _verb(verb: table.Verb) -> str:

@@ -57,7 +57,7 @@ def _read(path: str) -> bytes:
         # Non-blocking: opening a FIFO that nobody writes to would wait for ever.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except OSError as error:
-        if error.errno == errno.ENOENT:
+        if error.errno == errno.ENOENT and name == CONFIG_FILE:
             hint = f"substrate-runtime spec --bundle {os.path.dirname(path) or '.'}"
         raise BundleError([f"{name}: cannot open {path}: {error.strerror}"], hint) from error
     except ValueError as error:

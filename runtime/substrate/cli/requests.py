@@ -21,7 +21,18 @@ def bundle_directory(arguments: Arguments) -> str:
         shipped = None if os.path.exists(here) else resources.bundle_path(given)
         if shipped is not None:
             return shipped
+        if not os.path.isdir(given):
+            raise _unknown_bundle(given)
+    if os.path.isfile(given):
+        message = f"{given} is a file, and a bundle is the directory around config.json"
+        raise UsageError(message, f"--bundle {os.path.dirname(given) or '.'}")
     return os.path.abspath(given) if given else ""
+
+
+def _unknown_bundle(given: str) -> UsageError:
+    names = ", ".join(resources.bundle_names())
+    message = f"there is no directory {given} here, and no shipped bundle of that name"
+    return UsageError(message, f"the shipped ones are {names}; a directory may be ./{given}")
 
 
 def preserved_fds(arguments: Arguments) -> int:
