@@ -42,7 +42,7 @@ _TAIL = """
 
 | what | root | an ordinary user |
 |---|---|---|
-| state: one directory per world, small, gone after a boot | `/run/substrate` | `$XDG_RUNTIME_DIR/substrate` |
+| state: one small directory a world | `/run/substrate` | `$XDG_RUNTIME_DIR/substrate` |
 | data: the layers, what worlds changed | `/var/lib/substrate` | `$XDG_DATA_HOME/substrate` |
 | cache: may be removed at any time | `/var/cache/substrate` | `$XDG_CACHE_HOME/substrate` |
 
