@@ -112,6 +112,10 @@ class StepError(SubstrateError):
         self.errno = errno
 
 
+class LayerInUseError(StepError):
+    """The layer that a new one would be put over is mounted: somebody can still write to it."""
+
+
 class CannotExecuteError(StepError):
     """The payload's program exists and could not be executed."""
 

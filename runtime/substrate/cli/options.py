@@ -130,6 +130,10 @@ _CREATE_OPTIONS = (
     _PID_FILE,
     Option(("--no-pivot",), "Move the root mount instead of pivot_root; for root on a ramdisk."),
     Option(("--no-new-keyring",), "Keep the caller's session keyring."),
+    Option(
+        ("--idle",),
+        "Run nothing but an init that reaps; what `exec` runs has the bundle's process as default.",
+    ),
     Option(("--no-subreaper",), "Accepted for runc's callers; has no effect."),
     _PRESERVE_FDS,
     _EXECUTOR,
@@ -224,6 +228,13 @@ VERBS = (
             Option(
                 ("--cgroup",), "Put the process in this child of the world's cgroup.", TEXT, "PATH"
             ),
+            Option(
+                ("--span",),
+                "Keep what the process changes in the project apart, under this id.",
+                TEXT,
+                "SPAN",
+            ),
+            Option(("--session",), "Session the span belongs to.", TEXT, "ID"),
             _EXECUTOR,
         ),
         takes_command=True,
@@ -408,6 +419,7 @@ VERBS = (
         ),
         (_ID, Operand("PATH", required=False, repeat=True)),
         (
+            Option(("--span",), "Show what this span changed.", TEXT, "SPAN"),
             JSON,
             Option(("--stat",), "Print the number of files and bytes instead of the paths."),
             Option(("--name-status",), "Print one letter and the path for each change."),

@@ -12,12 +12,15 @@ from substrate.errors import SubstrateError
 from substrate.filesystem.descriptors import Tree, is_gone
 from substrate.filesystem.entries import DELETE, RENAME, TOUCHED, Entry, FsDiff, make_diff
 from substrate.filesystem.index import hidden_copies, index_path
-from substrate.filesystem.items import Item, is_whiteout_device
 from substrate.filesystem.marks import visible_attributes
 from substrate.filesystem.merged import Merged
 from substrate.filesystem.pairs import Pairs
 from substrate.filesystem.risky import CAPABILITIES, risky_reasons
 from substrate.filesystem.walk import LINKED, Found, Walk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from substrate.filesystem.items import Item
 
 TRUSTED = "trusted.overlay."
 USER = "user.overlay."
@@ -26,75 +29,117 @@ USER = "user.overlay."
 def diff_layer(upper: str, lower: str, xattr_prefix: str, work: str = "") -> FsDiff:
     """Return every difference between `lower` and the overlay of `upper` over it.
 
-    `xattr_prefix` is `trusted.overlay.` or, for a layer mounted with `userxattr`,
-    `user.overlay.`; `work` the overlay's work directory, by default `work` beside `upper`. The
-    layer may be in use: what vanishes while it is read is left out, and nothing a payload can
-    put there is followed or waited for. Raises `SubstrateError` when a directory may not be
-    read, `UnsupportedError` when a mount covers part of the lower tree.
+    `work` is the overlay's work directory, by default `work` beside `upper`; the rest is as for
+    `diff_layers`.
     """
-    # Hundreds of thousands of small objects, none of them garbage: the collector would look at
-    # all of them again and again, for a third of the time.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        with Tree(upper) as upper_tree, Tree(lower) as lower_tree:
-            merged = Merged(upper_tree, lower_tree, xattr_prefix)
-            index = index_path(upper, work)
-            if not index:
-                return _diff(merged, {})
-            with Tree(index) as index_tree:
-                return _diff(merged, hidden_copies(index_tree, merged))
-    except PermissionError as error:
-        message = f"reading the layer: {error.filename or upper}: permission denied"
-        hint = "read it as the user the world maps to root, or as root"
-        raise SubstrateError(message, hint) from error
-    finally:
-        if collecting:
-            gc.enable()
+    return diff_layers([upper], [lower], xattr_prefix, index_path(upper, work))
 
 
-def _diff(merged: Merged, copies: dict[int, Item]) -> FsDiff:
-    walk = Walk(merged, copies)
-    walk.run()
-    while moved := walk.disputed:
-        walk = Walk(merged, copies, moved)
+def diff_layers(
+    uppers: list[str], lowers: list[str], xattr_prefix: str, index: str = ""
+) -> FsDiff:
+    """Return every difference between the tree of `lowers` and that of `uppers` over them.
+
+    Both lists have the topmost first; the last of `lowers` is the project, all others are upper
+    directories of layers. `xattr_prefix` is `trusted.overlay.` or, for layers mounted with
+    `userxattr`, `user.overlay.`; `index` the index of a single layer that was mounted with one.
+    The layers may be in use: what vanishes while it is read is left out, and nothing a payload
+    can put there is followed or waited for. Raises `SubstrateError` when a directory may not be
+    read, `UnsupportedError` when a mount covers part of the project.
+    """
+    with Changes(uppers, lowers, xattr_prefix, index) as changes:
+        return changes.diff
+
+
+class Changes:
+    """Within `with`: a diff whose files can be read, by the items of `after` and `before`.
+
+    `after` has what is now at the path of an entry, `before` what was there (or at its origin)
+    when that is known. The diff is the one of `diff_layers`.
+    """
+
+    def __init__(
+        self, uppers: list[str], lowers: list[str], xattr_prefix: str, index: str = ""
+    ) -> None:
+        self._paths = (uppers, lowers, index)
+        self._prefix = xattr_prefix
+        self._trees: list[Tree] = []
+        self.after: dict[str, Item] = {}
+        self.before: dict[str, Item] = {}
+
+    def __enter__(self) -> Changes:
+        uppers, lowers, index = self._paths
+        # Hundreds of thousands of small objects, none of them garbage: the collector would look
+        # at all of them again and again, for a third of the time.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            for path in (*uppers, *lowers):
+                self._trees.append(Tree(path))
+            self.merged = Merged(list(self._trees), len(uppers), self._prefix)
+            copies: dict[int, Item] = {}
+            if index:
+                self._trees.append(Tree(index))
+                copies = hidden_copies(self._trees[-1], self.merged)
+            self.diff = self._find(copies)
+        except PermissionError as error:
+            self.__exit__()
+            message = f"reading the layer: {error.filename or uppers[0]}: permission denied"
+            hint = "read it as the user the world maps to root, or as root"
+            raise SubstrateError(message, hint) from error
+        except BaseException:
+            self.__exit__()
+            raise
+        finally:
+            if collecting:
+                gc.enable()
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        for tree in self._trees:
+            tree.close()
+
+    def _find(self, copies: dict[int, Item]) -> FsDiff:
+        merged = self.merged
+        walk = Walk(merged, copies)
         walk.run()
-    deleted = _deleted(walk)
-    new = {found.path: found.after for found in walk.found if found.change == "write"}
-    pairs = Pairs(deleted, new, merged.prefix)
-    pairs.find()
-    for path, (after, before) in pairs.moved.items():
-        walk.compare_moved(path, after, before)
-    return make_diff(_entries(walk, pairs))
+        while moved := walk.disputed:
+            walk = Walk(merged, copies, moved)
+            walk.run()
+        deleted = _deleted(walk)
+        new = {found.path: found.after for found in walk.found if found.change == "write"}
+        pairs = Pairs(deleted, new, merged.prefix)
+        pairs.find()
+        for path, (after, before) in pairs.moved.items():
+            walk.compare_moved(path, after, before)
+        for found in walk.found:
+            self.after[found.path] = found.after
+            if found.before is not None:
+                self.before[found.path] = found.before
+        self.after |= walk.items_of_renames | pairs.items_of_renames
+        self.before |= pairs.deleted
+        return make_diff(_entries(walk, pairs))
 
 
 def _deleted(walk: Walk) -> dict[str, Item]:
     """Return what is gone, with all that was in it, except what has been moved away."""
     deleted: dict[str, Item] = {}
-    lower_status = walk.merged.lower_status
-    waiting: list[Item] = []
-    for folder, name in walk.gone:
-        status = lower_status(folder, name)
-        if status is not None:
-            waiting.append(Item(folder, name, status))
+    waiting = [item for folder, name in walk.gone if (item := folder.item(name)) is not None]
     while waiting:
         item = waiting.pop()
-        path = item.folder.path_of(item.name)
+        path = item.path
         if path in walk.renames or path in deleted:
             continue
         deleted[path] = item
         if item.kind != "dir":
             continue
-        inside = item.folder.child(item.name)
         try:
-            entries = inside.entries()
+            inside = walk.merged.lower_directory(path)
+            if inside is not None:
+                waiting += inside.items()
         except OSError as error:
             if not is_gone(error):
                 raise
-            continue
-        for name, status in entries:
-            if not is_whiteout_device(status):
-                waiting.append(Item(inside, name, status))
     return deleted
 
 
@@ -110,7 +155,7 @@ def _entries(walk: Walk, pairs: Pairs) -> list[Entry]:
         if before is not None:
             entry.size_before = before.status.st_size
             entry.kind_before = before.kind
-            origin = before.folder.path_of(before.name)
+            origin = before.path
             if origin not in {found.path, ""}:
                 entry.origin = origin
         if status.st_nlink > 1 and several.get(status.st_ino, 0) > 1:

@@ -28,10 +28,11 @@ class Item:
     """A name in a folder with its status; a plain class because one is made per changed file.
 
     `data` is the lower file that holds the content of a metacopy file; `data_missing` says that
-    there should be one and it cannot be found. `kind` is the word for the file's type.
+    there should be one and it cannot be found. `kind` is the word for the file's type; `at` its
+    path in the merged tree where the folder, which is one layer's, may have another.
     """
 
-    __slots__ = ("data", "data_missing", "folder", "kind", "marks", "name", "status")
+    __slots__ = ("at", "data", "data_missing", "folder", "kind", "marks", "name", "status")
 
     def __init__(
         self,
@@ -39,7 +40,9 @@ class Item:
         name: str,
         status: os.stat_result,
         marks: Marks | None = None,
+        at: str | None = None,
     ) -> None:
+        self.at = at
         self.folder = folder
         self.name = name
         self.status = status
@@ -47,6 +50,11 @@ class Item:
         self.marks = marks
         self.data: Item | None = None
         self.data_missing = False
+
+    @property
+    def path(self) -> str:
+        """Its path in the tree it was found in."""
+        return self.folder.path_of(self.name) if self.at is None else self.at
 
     @property
     def content(self) -> Item:

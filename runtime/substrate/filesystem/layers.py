@@ -70,6 +70,38 @@ def overlay_options(layer: Layer) -> tuple[tuple[str, str | None], ...]:
     return (*layers, ("redirect_dir", "on"), ("metacopy", "on"), ("index", "on"))
 
 
+@record
+class Stacked:
+    """A layer over others: `directory` is the new one, `below` those under it, topmost first.
+
+    Names relative to the world's data directory, each a directory with `upper` and `work`.
+    """
+
+    directory: str
+    below: tuple[str, ...]
+
+
+def stack_options(
+    stack: Stacked, project: str, data: str, *, userxattr: bool
+) -> tuple[tuple[str, str | None], ...]:
+    """Return the parameters of an overlay of many layers; `project` and `data` name directories.
+
+    Without an index: names of one file that a layer splits must stay split in the layers above
+    it, which know nothing of its index. Volatile: or the end of every span would write the whole
+    file system to the disk. docs/decisions/0005-stacked-layers.md has both.
+    """
+    lowers = (*(f"{data}/{name}/upper" for name in stack.below), project)
+    layers = (
+        *(("lowerdir+", lower) for lower in lowers),
+        ("upperdir", f"{data}/{stack.directory}/upper"),
+        ("workdir", f"{data}/{stack.directory}/work"),
+        ("volatile", None),
+    )
+    if userxattr:
+        return (*layers, ("userxattr", None))
+    return (*layers, ("redirect_dir", "on"), ("metacopy", "on"), ("index", "off"))
+
+
 def escape(path: str) -> str:
     """Escape a path for an overlay option, where a colon separates layers."""
     return path.replace("\\", "\\\\").replace(":", "\\:")

@@ -2,7 +2,7 @@
 
 Each step looks at one directory of the merged tree with up to three sides:
 
-    upper   what the world wrote here, or nothing
+    upper   what was written here, by one layer or by several, or nothing
     below   the lower directory the overlay merges with it, or nothing (new, opaque)
     base    the lower directory it is compared with: what was at this path before, or, in a
             directory that was renamed, what was at its old path
@@ -18,16 +18,15 @@ import stat
 
 from substrate.filesystem.compare import Unreadable, same_content, same_metadata
 from substrate.filesystem.descriptors import is_gone
-from substrate.filesystem.items import Item, is_whiteout_device
+from substrate.filesystem.items import Item
+from substrate.filesystem.merged import Directory, as_item
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
-    from substrate.filesystem.descriptors import Folder
-    from substrate.filesystem.marks import Marks
-    from substrate.filesystem.merged import Merged
+    from substrate.filesystem.merged import Hit, Merged, Part
 
 # More upper entries than this and listing the directory below is cheaper than a look for each.
 LIST_BELOW = 25
@@ -62,19 +61,17 @@ class Found:
 class Step:
     """One directory of the merged tree that is still to be visited."""
 
-    __slots__ = ("base", "below", "marks", "path", "upper")
+    __slots__ = ("base", "below", "path", "upper")
 
     def __init__(
         self,
         path: str,
-        upper: Folder | None,
-        marks: Marks | None,
-        below: Folder | None,
-        base: Folder | None,
+        upper: list[Part],
+        below: Directory | None,
+        base: Directory | None,
     ) -> None:
         self.path = path
         self.upper = upper
-        self.marks = marks
         self.below = below
         self.base = base
 
@@ -96,7 +93,7 @@ class Walk:
         """
         self.merged = merged
         self.found: list[Found] = []
-        self.gone: list[tuple[Folder, str]] = []
+        self.gone: list[tuple[Directory, str]] = []
         self.renames: dict[str, str] = {}
         self.items_of_renames: dict[str, Item] = {}
         self._copies = copies
@@ -107,13 +104,13 @@ class Walk:
     def run(self) -> None:
         """Walk the whole tree."""
         merged = self.merged
-        upper, lower = merged.upper.root, merged.lower.root
-        marks = merged.marks_of_folder(upper)
-        after = Item(upper, "", upper.status(), marks)
-        before = Item(lower, "", lower.status())
+        upper, lower = merged.roots[: merged.uppers], merged.roots[merged.uppers :]
+        after = Item(upper[0].folder, "", upper[0].folder.status(), upper[0].marks)
+        before = Item(lower[0].folder, "", lower[0].folder.status())
         if not same_metadata(after, before, merged.prefix):
             self.found.append(Found("meta", ".", after, before))
-        self._steps.append(Step("", upper, marks, lower, lower))
+        root = Directory(merged, lower, "")
+        self._steps.append(Step("", upper, root, root))
         while self._steps:
             step = self._steps.pop()
             try:
@@ -135,29 +132,40 @@ class Walk:
     def _visit(self, step: Step) -> None:
         base = step.base
         same = step.below is base
-        listing = [] if step.upper is None else step.upper.entries()
+        listing = self.merged.listing(step.upper)
         base_names: set[str] | None = None
         if base is not None and (not same or len(listing) > LIST_BELOW):
-            base_names = set(base.names())
+            base_names = base.names()
         covered: set[str] = set()
         shown: set[str] = set()
-        for name, status in listing:
+        for position, name, status, hidden in listing:
             covered.add(name)
-            assert step.upper is not None  # noqa: S101 -- the listing is its own
-            if self.merged.is_whiteout(step.upper, name, status, step.marks):
+            if hidden:
                 if same and base is not None and (base_names is None or name in base_names):
                     self.gone.append((base, name))
                 continue
             shown.add(name)
+            hits, place = self._hits(step, position, name)
+            if not hits:
+                # It has vanished since the listing.
+                continue
             before = self._before(step, base_names, name)
             if stat.S_ISDIR(status.st_mode):
-                self._upper_folder(step, name, status, before)
+                self._upper_folder(step, name, hits, place, before)
             else:
-                self._upper_file(step, name, status, before)
+                self._upper_file(step, name, hits, place, before)
         if not same or self._copies:
             self._visit_below(step, covered, shown, base_names)
         if not same and base is not None and base_names is not None:
             self.gone += [(base, name) for name in base_names - shown]
+
+    def _hits(self, step: Step, position: int, name: str) -> tuple[list[Hit], str]:
+        """Return what lies under a name of the upper, from the part that shows it down."""
+        below = step.below
+        parts = step.upper[position:]
+        if below is not None:
+            parts += below.parts
+        return self.merged.lookup(parts, name, "" if below is None else below.path_of(name))
 
     def _before(self, step: Step, names: set[str] | None, name: str) -> Item | None:
         """Return what was there before; nothing when that has been moved somewhere else."""
@@ -169,8 +177,7 @@ class Walk:
             if old_path in self.renames or old_path in self._moved:
                 return None
             self._compared_elsewhere.add(old_path)
-        status = self.merged.lower_status(base, name)
-        return None if status is None else Item(base, name, status)
+        return base.item(name)
 
     def _visit_below(
         self, step: Step, covered: set[str], shown: set[str], base_names: set[str] | None
@@ -179,24 +186,20 @@ class Walk:
         below, base = step.below, step.base
         if below is None:
             return
-        for name, status in below.entries():
-            if name in covered or is_whiteout_device(status):
+        for after in below.items():
+            status, name = after.status, after.path.rpartition("/")[2]
+            if name in covered:
                 continue
             shown.add(name)
-            if below is base:
-                before: Item | None = Item(below, name, status)
-            else:
-                before = self._before(step, base_names, name)
+            before = after if below is base else self._before(step, base_names, name)
             path = step.path_of(name)
-            after = Item(below, name, status)
-            if stat.S_ISDIR(status.st_mode):
-                self._folder(Step(path, None, None, below.child(name), None), after, before)
+            if after.kind == "dir":
+                self._folder(Step(path, [], below.child(name), None), after, before)
                 continue
             copied = status.st_nlink > 1 and status.st_ino in self._copies
-            if copied:
-                after = self._copy_of(after)
+            shows = self._copy_of(after) if copied else after
             times = before is None or before.status.st_mtime_ns != status.st_mtime_ns
-            self._compare(path, after, before, touched=copied or times)
+            self._compare(path, shows, before, touched=copied or times)
 
     def _copy_of(self, original: Item) -> Item:
         copy = self._copies[original.status.st_ino]
@@ -206,64 +209,53 @@ class Walk:
         return after
 
     def _upper_folder(
-        self, step: Step, name: str, status: os.stat_result, before: Item | None
+        self, step: Step, name: str, hits: list[Hit], place: str, before: Item | None
     ) -> None:
-        upper = step.upper
-        assert upper is not None  # noqa: S101 -- only called for entries of the upper directory
-        marks = self.merged.marks_of(upper, name)
-        after = Item(upper, name, status, marks)
-        below: Folder | None
-        if before is not None and step.below is step.base and not (marks.opaque or marks.redirect):
-            is_folder = stat.S_ISDIR(before.status.st_mode)
-            below = before.folder.child(name) if is_folder else None
-        else:
-            below = self.merged.folder_below(step.below, name, marks)
-        path = step.path_of(name)
-        self._folder(Step(path, upper.child(name), marks, below, None), after, before)
+        merged = self.merged
+        after = as_item(hits, step.path_of(name))
+        upper = merged.parts_of([hit for hit in hits if hit.level < merged.uppers])
+        moved = any(part.marks.redirect for part in upper)
+        inner = Step(step.path_of(name), upper, merged.below(hits, place), None)
+        self._folder(inner, after, before, moved=moved)
 
-    def _folder(self, step: Step, after: Item, before: Item | None) -> None:
+    def _folder(
+        self, step: Step, after: Item, before: Item | None, *, moved: bool = False
+    ) -> None:
         """Compare a directory with what was there, and queue the visit of its entries."""
         below = step.below
         if before is None:
             origin = None
-            if step.marks is not None and step.marks.redirect and below is not None:
+            if moved and below is not None:
                 origin = self._claim(below.path, step.path, after)
             if origin is None:
                 self.found.append(Found("write", step.path, after))
             else:
                 self._changed_metadata(step.path, after, origin)
                 step.base = below
-        elif not stat.S_ISDIR(before.status.st_mode):
+        elif before.kind != "dir":
             self.found.append(Found("mod", step.path, after, before))
         else:
             self._changed_metadata(step.path, after, before)
-            base = before.folder.child(before.name)
-            step.base = below if below is not None and below.path == base.path else base
-        if step.upper is not None or step.below is not step.base or self._copies:
+            if below is not None and below.path == before.path:
+                step.base = below
+            else:
+                step.base = self.merged.lower_directory(before.path)
+        if step.upper or step.below is not step.base or self._copies:
             self._steps.append(step)
 
     def _upper_file(
-        self, step: Step, name: str, status: os.stat_result, before: Item | None
+        self, step: Step, name: str, hits: list[Hit], place: str, before: Item | None
     ) -> None:
-        merged, upper = self.merged, step.upper
-        assert upper is not None  # noqa: S101 -- only called for entries of the upper directory
-        after = Item(upper, name, status)
         path = step.path_of(name)
-        origin: tuple[Folder, str, os.stat_result] | None = None
-        # Without the mark `impure` everything in the directory was made in it: nothing has been
-        # copied up (ovl_do_copy_up sets it) or moved in (ovl_rename), so nothing carries marks.
-        if merged.follows and step.marks is not None and step.marks.impure:
-            marks = after.marks = merged.marks_of(upper, name)
-            if marks.metacopy or marks.redirect:
-                origin = merged.below(step.below, name, marks)
-            if marks.metacopy:
-                after.data = None if origin is None else Item(*origin)
-                after.data_missing = after.data is None or after.data.kind != "file"
+        after = as_item(hits, path)
         if before is not None:
             self._compare(path, after, before, touched=True)
             return
-        if origin is not None and stat.S_IFMT(origin[2].st_mode) == stat.S_IFMT(status.st_mode):
-            moved = self._claim(origin[0].path_of(origin[1]), path, after)
+        origin = next((hit for hit in hits if hit.level >= self.merged.uppers), None)
+        if origin is not None and stat.S_IFMT(origin.status.st_mode) == stat.S_IFMT(
+            after.status.st_mode
+        ):
+            moved = self._claim(place, path, after)
             if moved is not None:
                 self._compare(path, after, moved, touched=False)
                 return
@@ -277,8 +269,9 @@ class Walk:
         if before.kind != after.kind:
             self.found.append(Found("mod", path, after, before))
             if before.kind == "dir":
-                old = before.folder.child(before.name)
-                self.gone += [(old, name) for name in old.names()]
+                old = self.merged.lower_directory(before.path)
+                if old is not None:
+                    self.gone += [(old, name) for name in old.names()]
             return
         notes: tuple[str, ...] = ()
         change = ""
@@ -310,12 +303,11 @@ class Walk:
         """
         if origin in self.renames or self.merged.shows(origin):
             return None
-        found = self.merged.lower.find(origin)
-        if found is None:
-            return None
-        self.renames[origin] = path
-        self.items_of_renames[path] = after
-        return Item(*found)
+        found = self.merged.lower_item(origin)
+        if found is not None:
+            self.renames[origin] = path
+            self.items_of_renames[path] = after
+        return found
 
     def compare_moved(self, path: str, after: Item, before: Item) -> None:
         """Note how a file that was found to be moved differs from what it was."""

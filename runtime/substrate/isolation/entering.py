@@ -20,6 +20,15 @@ from substrate.isolation.steps.process import (
     TakeInput,
     WaitAtGate,
 )
+from substrate.isolation.steps.spanning import (
+    CarryOverlay,
+    CheckAtRest,
+    JoinMountNamespace,
+    MakeSpanOverlay,
+    MakeSpanOverlayInside,
+    ShowSpanOverlay,
+)
+from substrate.isolation.steps.staging import PassIntoUserNamespace, SetStage, StageLayers
 from substrate.isolation.steps.terminal import OpenTerminal, TakeSession
 from substrate.record import record
 
@@ -30,18 +39,23 @@ if TYPE_CHECKING:
     from substrate.bundle.model import Process
     from substrate.isolation.lowering import Step
     from substrate.isolation.spec import Filter
+    from substrate.isolation.steps.spanning import SpanOverlay
 
 
 @record
 class EnteredWorld:
     """What of a world decides how it is entered.
 
-    `into_cgroup`: whoever enters begins in the cgroup of the plan's input "cgroup".
+    `into_cgroup`: whoever enters begins in the cgroup of the plan's input "cgroup". `overlay`: the
+    project is seen through a new layer of one's own. `joins_mounts`: everything is seen as the
+    processes of an earlier span do, in the mount namespace of the input "namespace:mount".
     """
 
     namespaces: tuple[str, ...]
     may_set_groups: bool = True
     into_cgroup: bool = False
+    overlay: SpanOverlay | None = None
+    joins_mounts: bool = False
 
     @property
     def forks(self) -> bool:
@@ -106,13 +120,46 @@ def hook_sequence(
 
 
 def _join(world: EnteredWorld) -> Iterator[Step]:
-    namespaces = world.namespaces
+    overlay = world.overlay
+    # The cgroup namespace last: from inside it no process of outside can be brought in.
+    apart = {"cgroup"}
     yield ResetSignals()
     # Before the first namespace is joined: from then on the payload can see us (CVE-2016-9962).
     yield HideFromPtrace()
-    # The cgroup namespace last: from inside it no process of outside can be brought in.
-    yield JoinWorld(tuple(name for name in namespaces if name != "cgroup"))
+    if overlay is not None:
+        # While the host's directories can be reached, and the world's processes cannot see us.
+        yield from _make_overlay(overlay)
+        if overlay.own_userns:
+            apart.add("user")
+    if world.joins_mounts:
+        apart.add("mount")
+    names = tuple(name for name in world.namespaces if name not in apart)
+    if overlay is None:
+        yield JoinWorld(names)
+    else:
+        # One by one: from inside the user namespace the world's first process, which may be
+        # untraceable, cannot be named any more.
+        yield JoinNamespaces(tuple((name, "of the world") for name in names))
+    if world.joins_mounts:
+        yield JoinMountNamespace()
     if world.forks:
         yield ForkIntoPidNamespace(world.into_cgroup)
-    if "cgroup" in namespaces:
+    if "cgroup" in world.namespaces:
         yield JoinNamespaces((("cgroup", "of the world"),))
+    if overlay is not None:
+        yield ShowSpanOverlay(overlay.at)
+
+
+def _make_overlay(overlay: SpanOverlay) -> Iterator[Step]:
+    if not overlay.rootful:
+        yield JoinWorld(("user",))
+        yield MakeSpanOverlayInside(overlay)
+        return
+    yield SetStage()
+    yield StageLayers(overlay.project, overlay.data, overlay.owner is not None)
+    if overlay.before:
+        yield CheckAtRest(overlay.before)
+    yield MakeSpanOverlay(overlay)
+    if overlay.own_userns:
+        yield PassIntoUserNamespace()
+        yield CarryOverlay()

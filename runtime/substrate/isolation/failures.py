@@ -9,11 +9,13 @@ from substrate.errors import (
     CannotExecuteError,
     CommandNotFoundError,
     IdMapsUnsupportedError,
+    LayerInUseError,
     StepError,
     SubstrateError,
     UnsupportedError,
 )
 from substrate.isolation.steps.process import EXECUTE, GATE_DESCRIPTION
+from substrate.isolation.steps.spanning import CHECK_AT_REST
 from substrate.isolation.steps.staging import MAP_PROJECT_IDS, NO_ID_MAPS
 from substrate.kernel import messages
 from substrate.kernel.syscalls import NAMES
@@ -56,6 +58,9 @@ def failure(step: str, call: str, number: int) -> SubstrateError:
     if number == errno.EPROTO:
         text = "the other side is gone, or the kernel did only a part"
     message = f"cannot {step}: {call}: {text}" if call else f"cannot {step}: {text}"
+    if step == CHECK_AT_REST and number == errno.EBUSY:
+        hint = "end the processes of the span before: substrate-runtime ps, kill"
+        return LayerInUseError(message, hint, number)
     if step == MAP_PROJECT_IDS and number in NO_ID_MAPS:
         hint = (
             "its file system has no id-mapped mounts; give the project to an ordinary user, or"

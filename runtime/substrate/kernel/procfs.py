@@ -114,6 +114,15 @@ def processes_in(kind: str, inode: int) -> list[int]:
     ]
 
 
+def has_children(pid: int) -> bool:
+    """Whether a process has children, in whatever namespaces; also when that cannot be known."""
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:
+            return bool(file.read(1))
+    except OSError:
+        return True
+
+
 @record
 class MountLine:
     """One mount of a mountinfo file; proc_pid_mountinfo(5). `root` is what of the file system."""

@@ -48,6 +48,7 @@ class CreateRequest:
     """What `create` and `run` are asked for.
 
     `listening`: another process will start it. `has_console`: somebody takes the pty master.
+    `idle`: only a reaping init runs in it; the bundle's process is what `exec` starts from.
     """
 
     world_id: str
@@ -57,6 +58,7 @@ class CreateRequest:
     overrides: Overrides = NO_OVERRIDES
     listening: bool = True
     has_console: bool = False
+    idle: bool = False
     no_pivot: bool = False
     new_keyring: bool = True
     preserve_fds: int = 0
@@ -168,6 +170,8 @@ def _create(
     _check_console(request, spec.process)
     # As it is now: `exec`, and hooks after `create`, must not see a bundle changed since.
     world.write_file(CONFIG_FILE, jsontext.dumps(_as_run(data, spec.process)))
+    if request.idle:
+        spec = replace(spec, process=None, init=True)
     state = _with_layer(context, world, spec, _first_state(request, spec))
     world.write(state)
     layer = state.layer
@@ -239,6 +243,7 @@ def _first_state(request: CreateRequest, spec: WorldSpec) -> states.State:
         cgroup="" if spec.cgroup is None else spec.cgroup.place.directory,
         wall_time_s=_wall_time(spec),
         degraded=tuple((loss.name, loss.reason) for loss in spec.degraded),
+        idle=spec.process is None,
     )
 
 
@@ -257,7 +262,12 @@ def _with_layer(
     check_separate(project.path, context.root, context.data, context.cache)
     if project.layer is None:
         return state
-    layer = states.Layer(project.path, project.at, project.layer, not spec.rootful)
+    owner = group = -1
+    if spec.mounts_from_runtime and spec.identity is not None and spec.identity.idmapped:
+        owner, group = spec.identity.uid_map[0].host_id, spec.identity.gid_map[0].host_id
+    layer = states.Layer(
+        project.path, project.at, project.layer, not spec.rootful, owner, group
+    )
     return replace(state, layer=layer, data=world.data)
 
 

@@ -21,6 +21,7 @@ from substrate.world.foreground import Attendance
 from substrate.world.joining import Entrance
 from substrate.world.overrides import NO_OVERRIDES, override
 from substrate.world.pidfile import write_pid_file
+from substrate.world.placing import PLAIN, place
 from substrate.world.store import World
 from substrate.world.stored import stored_config
 
@@ -30,12 +31,16 @@ if TYPE_CHECKING:
     from substrate.isolation.spec import Filter
     from substrate.world.context import Context
     from substrate.world.overrides import Overrides
+    from substrate.world.placing import View
     from substrate.world.state import State
 
 
 @record
 class ExecRequest:
-    """What `exec` is asked for; the process is that of the file, or the bundle's with changes."""
+    """What `exec` is asked for; the process is that of the file, or the bundle's with changes.
+
+    `span_id`: its changes to the project are a layer of their own, kept under this id.
+    """
 
     world_id: str
     process_file: str | None = None
@@ -46,6 +51,8 @@ class ExecRequest:
     pid_file: str | None = None
     console_socket: str | None = None
     executor: str = "native"
+    span_id: str | None = None
+    session: str = ""
 
 
 def execute(context: Context, request: ExecRequest) -> int:
@@ -67,7 +74,15 @@ def execute(context: Context, request: ExecRequest) -> int:
     console = None if request.console_socket is None else connect_console(request.console_socket)
     seccomp = find_filter(context, config)
     with Entrance(state, world.path) as entrance:
-        talk, master = _launch(state, process, seccomp, entrance, request)
+
+        def start(view: View) -> tuple[Conversation, int]:
+            return _launch(state, process, seccomp, entrance, request, view)
+
+        if state.layer is None and request.span_id is None:
+            (talk, master), span = start(PLAIN), None
+        else:
+            names = (request.span_id, request.session)
+            (talk, master), span = place(state, config, world.path, names, start)
     if console is not None and master >= 0:
         send_console(console, master)
         master = -1
@@ -76,7 +91,12 @@ def execute(context: Context, request: ExecRequest) -> int:
         return 0
     with Attendance(talk.pid, master) as attendance:
         _finish(talk, request)
-        return attendance.wait()
+        status = attendance.wait()
+    if span is not None:
+        from substrate.world.span import leave_span
+
+        leave_span(state, span, status=status)
+    return status
 
 
 def _finish(talk: Conversation, request: ExecRequest) -> None:
@@ -122,16 +142,20 @@ def _process(config: Config, state: State, request: ExecRequest) -> Process:
 
 def _launch(
     state: State, process: Process, seccomp: Filter | None, entrance: Entrance,
-    request: ExecRequest,
+    request: ExecRequest, view: View,
 ) -> tuple[Conversation, int]:  # fmt: skip
     if request.executor == "python":
         # It joins as a fork of this very process, which must be untraceable before that.
         from substrate.kernel.identity import set_dumpable
 
         set_dumpable(False)
-    world = EnteredWorld(state.namespaces, state.may_set_groups, entrance.into_cgroup)
+    world = EnteredWorld(
+        state.namespaces, state.may_set_groups, entrance.into_cgroup, view.overlay,
+        view.joins_mounts,
+    )  # fmt: skip
     plan = compile_plan(exec_sequence(process, world, seccomp, request.preserve_fds))
-    talk = Conversation(plan, entrance.inputs, request.executor, request.preserve_fds)
+    inputs = entrance.inputs | view.inputs
+    talk = Conversation(plan, inputs, request.executor, request.preserve_fds)
     try:
         if world.forks:
             talk.follow_fork()

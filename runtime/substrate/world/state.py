@@ -18,12 +18,17 @@ PAUSED = "paused"
 
 @record
 class Layer:
-    """Where the changes to the project are: `directory` holds `upper` and `work`."""
+    """Where the changes to the project are: `directory` holds `upper` and `work`.
+
+    `owner` and `group` are the world's root outside when the layers are id-mapped, else -1.
+    """
 
     project: str
     at: str
     directory: str
     userxattr: bool
+    owner: int = -1
+    group: int = -1
 
 
 @record
@@ -32,7 +37,8 @@ class State:
 
     `start_time` (clock ticks since boot) tells the process from a later one of the same pid.
     `namespaces` are the types the world does not share with the runtime. `created` is RFC 3339.
-    `cgroup` is the directory of its cgroup, "" when it has none.
+    `cgroup` is the directory of its cgroup, "" when it has none. `idle`: its first process is our
+    own init, which does nothing but reap.
     """
 
     world_id: str
@@ -51,6 +57,7 @@ class State:
     cgroup: str = ""
     wall_time_s: float | None = None
     degraded: tuple[tuple[str, str], ...] = ()
+    idle: bool = False
 
     @property
     def is_alive(self) -> bool:
@@ -99,8 +106,9 @@ class State:
             "wallTime": self.wall_time_s,
             "project": None if layer is None else {
                 "path": layer.project, "at": layer.at, "layer": layer.directory,
-                "userxattr": layer.userxattr,
+                "userxattr": layer.userxattr, "owner": layer.owner, "group": layer.group,
             },
+            "idle": self.idle,
             "degraded": [{"name": name, "reason": reason} for name, reason in self.degraded],
         }  # fmt: skip
 
@@ -123,12 +131,14 @@ def from_json(data: Any, where: str) -> State:
             namespaces=tuple(own["namespaces"]),
             may_set_groups=own["maySetGroups"],
             layer=None if project is None else Layer(
-                project["path"], project["at"], project["layer"], project["userxattr"]
+                project["path"], project["at"], project["layer"], project["userxattr"],
+                project.get("owner", -1), project.get("group", -1),
             ),
             data=own["data"],
             cgroup=own.get("cgroup", ""),
             wall_time_s=own.get("wallTime"),
             degraded=tuple((entry["name"], entry["reason"]) for entry in own["degraded"]),
+            idle=own.get("idle", False),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError):
         message = f"{where} is damaged"

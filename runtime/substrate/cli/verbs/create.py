@@ -31,6 +31,7 @@ def request_of(arguments: Arguments, *, listening: bool, attended: bool = False)
         overrides=overrides_of(arguments),
         listening=listening,
         has_console=attended or arguments.text("console_socket") is not None,
+        idle=arguments.flag("idle"),
         no_pivot=arguments.flag("no_pivot"),
         new_keyring=not arguments.flag("no_new_keyring"),
         preserve_fds=preserved_fds(arguments),

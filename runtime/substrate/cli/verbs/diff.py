@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def run(arguments: Arguments) -> int:
     """Carry out the verb."""
-    found = diff(context_of(arguments), arguments.operands[0], arguments.operands[1:])
+    world_id, paths = arguments.operands[0], arguments.operands[1:]
+    found = diff(context_of(arguments), world_id, paths, arguments.text("span"))
     touched = arguments.flag("all")
     if arguments.flag("json"):
         write(jsontext.dumps(found.to_json(touched=touched), 2) + "\n")

@@ -29,5 +29,7 @@ def run(arguments: Arguments) -> int:
         pid_file=arguments.text("pid_file"),
         console_socket=arguments.text("console_socket"),
         executor=arguments.text("executor") or "native",
+        span_id=arguments.text("span"),
+        session=arguments.text("session") or "",
     )
     return execute(context_of(arguments), request)

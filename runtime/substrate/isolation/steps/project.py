@@ -42,8 +42,8 @@ class ProjectOverlay:
             return
         tree = out.plan.cell("mount:project") if self.from_runtime else out.new_cell("project")
         if not self.from_runtime:
-            lower = _pinned(out, project.path, _LOWER_FD)
-            layer = layer_of(lower, _pinned(out, project.layer, _LAYER_FD), rootful=self.rootful)
+            lower = pinned(out, project.path, _LOWER_FD)
+            layer = layer_of(lower, pinned(out, project.layer, _LAYER_FD), rootful=self.rootful)
             data = overlay_options(layer)
             new_filesystem(out, "overlay", None, data, tree, PROJECT_ATTRIBUTES)
         out.attach(tree, project.at)
@@ -61,7 +61,7 @@ def layer_of(lower: str, directory: str, *, rootful: bool) -> Layer:
     return Layer(f"{directory}/upper", f"{directory}/work", lower, lower, not rootful)
 
 
-def _pinned(out: Lowering, path: str, number: int) -> str:
+def pinned(out: Lowering, path: str, number: int) -> str:
     """Open a directory of the host under a fixed number and return a name for it.
 
     The path itself cannot be an overlay's option everywhere: before Linux 6.5 none may hold a

@@ -104,24 +104,10 @@ class StageOverlay:
 
     def lower(self, out: Lowering) -> None:
         """Append the system calls."""
-        plan, tree = out.plan, out.new_cell("overlay")
+        tree = out.new_cell("overlay")
         # Named by the stage: no character of a host path can be taken for an option's.
         layer = Layer("layer/upper", "layer/work", "lower", "")
-        if self.owner is None or self.group is None:
-            new_filesystem(out, "overlay", None, overlay_options(layer), tree, PROJECT_ATTRIBUTES)
-        else:
-            # An overlay keeps the credentials of who mounts it, and over id-mapped layers they
-            # must be ids the layers know: with fsuid 0 it would silently be read-only.
-            header = plan.data(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0))
-            sets = plan.data(bytes(24))
-            plan.call("capget", header, sets)
-            plan.call("setfsgid", self.group)
-            plan.call("setfsuid", self.owner)
-            # Leaving fsuid 0 took the file capabilities out of the effective set.
-            plan.call("capset", header, sets)
-            new_filesystem(out, "overlay", None, overlay_options(layer), tree, PROJECT_ATTRIBUTES)
-            plan.call("setfsuid", 0)
-            plan.call("setfsgid", 0)
+        new_overlay(out, overlay_options(layer), tree, self.owner, self.group)
         put_on_stage(out, tree, str(self.number), is_directory=True)
 
 
@@ -200,6 +186,32 @@ class ReturnMounts:
                 "open_tree", At.FDCWD, plan.text(str(number)), flags, store=cell
             ),
         )  # fmt: skip
+
+
+def new_overlay(
+    out: Lowering,
+    options: tuple[tuple[str, str | None], ...],
+    tree: Cell,
+    owner: int | None,
+    group: int | None,
+) -> None:
+    """Make an overlay; over id-mapped layers as `owner` and `group`, the world's root outside."""
+    if owner is None or group is None:
+        new_filesystem(out, "overlay", None, options, tree, PROJECT_ATTRIBUTES)
+        return
+    # An overlay keeps the credentials of who mounts it, and over id-mapped layers they must be
+    # ids the layers know: with fsuid 0 it would silently be read-only.
+    plan = out.plan
+    header = plan.data(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0))
+    sets = plan.data(bytes(24))
+    plan.call("capget", header, sets)
+    plan.call("setfsgid", group)
+    plan.call("setfsuid", owner)
+    # Leaving fsuid 0 took the file capabilities out of the effective set.
+    plan.call("capset", header, sets)
+    new_filesystem(out, "overlay", None, options, tree, PROJECT_ATTRIBUTES)
+    plan.call("setfsuid", 0)
+    plan.call("setfsgid", 0)
 
 
 def map_ids(out: Lowering, tree: Cell, options: MountOptions, number: int | None) -> None:

@@ -1,0 +1,81 @@
+"""Where a process that enters a world sees its project: in a layer of its own or as the world does.
+
+Loaded by every `exec`; what a span needs besides is in `span.py`.
+"""
+
+from __future__ import annotations
+
+from substrate.errors import UnsupportedError
+from substrate.record import record
+from substrate.world.stack import LayerStack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from substrate.bundle.model import Config
+    from substrate.isolation.steps.spanning import SpanOverlay
+    from substrate.world.span import Span
+    from substrate.world.state import State
+
+    T = TypeVar("T")
+
+
+@record
+class View:
+    """How a span's process enters the world: for `EnteredWorld`, and further inputs of its plan."""
+
+    overlay: SpanOverlay | None
+    joins_mounts: bool
+    inputs: dict[str, int]
+
+
+# As any process of the world: in the mount it began with.
+PLAIN = View(None, joins_mounts=False, inputs={})
+
+
+def place(
+    state: State,
+    config: Config,
+    owner: str,
+    names: tuple[str | None, str],
+    start: Callable[[View], T],
+) -> tuple[T, Span | None]:
+    """Have `start` bring a process in, with the view it shall have; return its result.
+
+    `names` are the ids of span and session, None for a command that is no span: it shares the
+    world's own mount, or, once that lies below the layers of spans, gets a layer as well. `owner`
+    is the world's state directory. Raises what `start` and `enter_span` raise.
+    """
+    span_id, session = names
+    if span_id is None and state.layer is not None:
+        with LayerStack(state.layer, state.data, shared=True) as stack:
+            layers = stack.layers()
+            if not layers:
+                return start(PLAIN), None
+        span_id = f"exec-{layers[-1].number + 1}"
+    from substrate.world.span import enter_span
+
+    check_spans(state, config)
+    return enter_span(state, owner, span_id or "", session, start)
+
+
+def check_spans(state: State, config: Config) -> None:
+    """Raise `UnsupportedError` when the spans of a world cannot have layers."""
+    layer = state.layer
+    if layer is None:
+        message = f"the world {state.world_id} has no layers: it has no project, or not in layers"
+        raise UnsupportedError(message, 'set $.substrate.project.write to "layers"')
+    if "mount" not in state.namespaces:
+        message = f"the world {state.world_id} has no mount namespace of its own"
+        raise UnsupportedError(message, 'add {"type": "mount"} to linux.namespaces')
+    extension = config.substrate
+    deny = extension.project.deny if extension is not None and extension.project else ()
+    covered = (*config.linux.masked_paths, *config.linux.readonly_paths)
+    inside = layer.at.rstrip("/") + "/"
+    if deny or any(path.startswith(inside) for path in covered):
+        # A mask is on a path; the file could be renamed in one span and be read in the next.
+        message = "paths of the project are masked, which holds in one mount and not in many"
+        hint = "leave out --span, or $.substrate.project.deny and the masked paths"
+        raise UnsupportedError(message, hint)

@@ -1,0 +1,210 @@
+"""A span: a command whose changes to the project are a layer of their own.
+
+    enter_span      where its processes begin: over a new layer, or among those of earlier spans
+    leave_span      what it changed, kept under its id
+
+While anybody can still write to the topmost layer it must not get another one above it: then the
+new span joins it, and its changes are told from the layer's before and after.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from substrate.errors import LayerInUseError
+from substrate.isolation.steps.spanning import SpanOverlay
+from substrate.kernel import procfs
+from substrate.record import record
+from substrate.world.kill import world_processes
+from substrate.world.placing import View
+from substrate.world.spans import OWN, SHARED, claim, is_known, record_diff
+from substrate.world.stack import (
+    BASE_LAYER,
+    LayerStack,
+    SpanLayer,
+    check_span_id,
+    stacked,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from substrate.filesystem.between import Look
+    from substrate.filesystem.entries import FsDiff
+    from substrate.world.state import State
+
+    T = TypeVar("T")
+
+# A mount ends a moment after the last process that had it.
+_REST_TIMEOUT_S = 2.0
+# OCI name -> file in /proc/PID/ns, where they differ.
+_FILES = {"mount": "mnt", "network": "net"}
+
+
+@record
+class Span:
+    """A span that has begun: the layer it writes to, and whether others do too.
+
+    `before` is what the layer had changed when the span began, of a shared one.
+    """
+
+    span_id: str
+    session: str
+    layer: SpanLayer
+    attribution: str
+    before: Look | None
+
+
+def enter_span(
+    state: State, owner: str, span_id: str, session: str, start: Callable[[View], T]
+) -> tuple[T, Span]:
+    """Begin a span by `start`, which brings its first process into the world; return its result.
+
+    `state.layer` is there; `owner` is the world's state directory. `start` may be called twice.
+    Raises `WorldStateError` when there is a span of that id, and what `start` raises.
+    """
+    check_span_id(span_id)
+    assert state.layer is not None  # noqa: S101 -- see placing.py
+    with LayerStack(state.layer, state.data) as stack:
+        is_known(state.data, span_id)
+        layers = stack.layers()
+        deadline = time.monotonic() + _REST_TIMEOUT_S
+        while layers or is_at_rest(state, owner):
+            try:
+                return _over_new_layer(state, stack, layers, (span_id, session), start)
+            except LayerInUseError:
+                joined = _mount_namespace(state, owner, layers[-1])
+                if joined >= 0:
+                    return _joining(state, layers[-1], joined, (span_id, session), start)
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.002)
+        return _joining(state, BASE_LAYER, -1, (span_id, session), start)
+
+
+def leave_span(state: State, span: Span, **facts: object) -> FsDiff:
+    """Return what a span changed, and keep it under its id with these facts."""
+    from substrate.world.diff import layer_changes
+
+    with layer_changes(state, span.layer) as changes:
+        found = changes.diff
+        if span.before is not None:
+            from substrate.filesystem.between import Look, between
+
+            found = between(span.before, Look(changes))
+    record_diff(state.data, span, found, facts)
+    return found
+
+
+def is_at_rest(state: State, owner: str) -> bool:
+    """Whether nobody is in a world but our own init, which writes nothing."""
+    if not state.idle or procfs.has_children(state.pid):
+        return False
+    return world_processes(state, owner) == [state.pid]
+
+
+def _over_new_layer(
+    state: State,
+    stack: LayerStack,
+    layers: list[SpanLayer],
+    names: tuple[str, str],
+    start: Callable[[View], T],
+) -> tuple[T, Span]:
+    new = stack.push(names[0], layers)
+    below = list(layers)
+    idle_top = None
+    if layers and stack.is_empty(layers[-1], layers[-2] if len(layers) > 1 else BASE_LAYER):
+        idle_top = below.pop()
+    overlay = _overlay(state, new, below, layers[-1].name if layers else "")
+    inputs: dict[str, int] = {}
+    try:
+        _open_namespaces(state, inputs)
+        result = start(View(overlay, joins_mounts=False, inputs=inputs))
+        claim(state.data, names, new.number, OWN)
+    except BaseException:
+        stack.drop(new)
+        raise
+    finally:
+        for fd in inputs.values():
+            os.close(fd)
+    if idle_top is not None:
+        stack.drop(idle_top)
+    return result, Span(*names, new, OWN, None)
+
+
+def _open_namespaces(state: State, inputs: dict[str, int]) -> None:
+    """Open the world's namespaces for the plan's inputs; all but the cgroup's, see `Entrance`."""
+    for name in state.namespaces:
+        if name != "cgroup":
+            path = f"/proc/{state.pid}/ns/{_FILES.get(name, name)}"
+            key = "userns" if name == "user" and not _is_rootless(state) else f"namespace:{name}"
+            inputs[key] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _is_rootless(state: State) -> bool:
+    return state.layer is not None and state.layer.userxattr
+
+
+def _overlay(
+    state: State, new: SpanLayer, below: list[SpanLayer], before: str
+) -> SpanOverlay:
+    layer = state.layer
+    assert layer is not None  # noqa: S101 -- see placing.py
+    mapped = layer.owner >= 0
+    return SpanOverlay(
+        project=layer.project,
+        at=layer.at,
+        data=state.data,
+        stack=stacked(new, below),
+        before=before,
+        rootful=not layer.userxattr,
+        own_userns="user" in state.namespaces,
+        owner=layer.owner if mapped else None,
+        group=layer.group if mapped else None,
+    )
+
+
+def _joining(
+    state: State, top: SpanLayer, namespace_fd: int, names: tuple[str, str],
+    start: Callable[[View], T],
+) -> tuple[T, Span]:  # fmt: skip
+    from substrate.filesystem.between import Look
+    from substrate.world.diff import layer_changes
+
+    inputs = {} if namespace_fd < 0 else {"namespace:mount": namespace_fd}
+    try:
+        with layer_changes(state, top) as changes:
+            before = Look(changes)
+        result = start(View(None, joins_mounts=namespace_fd >= 0, inputs=inputs))
+        claim(state.data, names, top.number, SHARED)
+    finally:
+        if namespace_fd >= 0:
+            os.close(namespace_fd)
+    return result, Span(*names, top, SHARED, before)
+
+
+def _mount_namespace(state: State, owner: str, layer: SpanLayer) -> int:
+    """Return a descriptor of the mount namespace in which a layer is mounted, -1 for none."""
+    for pid in world_processes(state, owner):
+        try:
+            if not _mounts_layer(pid, layer):
+                continue
+            return os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            # It has ended meanwhile.
+            continue
+    return -1
+
+
+def _mounts_layer(pid: int, layer: SpanLayer) -> bool:
+    ending = f"/{layer.name}/upper".encode()
+    with open(f"/proc/{pid}/mountinfo", "rb") as file:
+        for line in file:
+            _, _, rest = line.partition(b" - overlay ")
+            for option in rest.rstrip(b"\n").split(b","):
+                if option.startswith(b"upperdir=") and option.endswith(ending):
+                    return True
+    return False

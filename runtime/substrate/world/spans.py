@@ -1,0 +1,94 @@
+"""What is kept of each span below the world's data directory: `spans/ID.json`.
+
+First that it has begun, so that its id is taken; then, in its place, all that it changed. The
+record outlives the layer: dropped and squashed layers leave it as it is.
+"""
+
+from __future__ import annotations
+
+import os
+
+from substrate import jsontext
+from substrate.errors import SubstrateError, WorldStateError
+from substrate.filesystem.entries import FsDiff
+from substrate.filesystem.recorded import from_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from substrate.world.span import Span
+
+SPANS = "spans"
+# Whether a span had its layer for itself.
+OWN, SHARED = "own", "shared"
+# More entries than this, and loading the standard library's encoder is the cheaper way.
+_FEW = 500
+
+
+def is_known(data: str, span_id: str) -> None:
+    """Raise `WorldStateError` when there is a span of that id."""
+    if os.path.lexists(_path(data, span_id)):
+        message = f"there is a span {span_id} already"
+        raise WorldStateError(message, "every span needs an id of its own")
+
+
+def claim(data: str, names: tuple[str, str], layer: int, attribution: str) -> None:
+    """Record that a span has begun."""
+    span_id, session = names
+    os.makedirs(f"{data}/{SPANS}", 0o700, exist_ok=True)
+    begun = {"span": span_id, "session": session, "layer": layer, "attribution": attribution}
+    _write(data, span_id, jsontext.dumps(begun))
+
+
+def record_diff(data: str, span: Span, diff: FsDiff, facts: dict[str, Any]) -> None:
+    """Record all that a span changed."""
+    told = {
+        "span": span.span_id,
+        "session": span.session,
+        "layer": span.layer.number,
+        "attribution": span.attribution,
+        **facts,
+        "fs_diff": diff.to_json(touched=True),
+    }
+    _write(data, span.span_id, _dumps(told, len(diff.entries)))
+
+
+def read_record(data: str, span_id: str) -> dict[str, Any]:
+    """Return what is known of a span; raises `SubstrateError` when it is nothing."""
+    try:
+        with open(_path(data, span_id), "rb") as file:
+            raw = file.read()
+    except FileNotFoundError:
+        message = f"there is no span {span_id} in this world"
+        raise SubstrateError(message) from None
+    told: dict[str, Any] = jsontext.loads(raw)
+    return told
+
+
+def recorded_diff(data: str, span_id: str) -> FsDiff | None:
+    """Return what a span changed as it was recorded; None while that was not done."""
+    told = read_record(data, span_id).get("fs_diff")
+    return None if told is None else from_json(told)
+
+
+def _dumps(value: Any, size: int) -> str:
+    if size <= _FEW:
+        return jsontext.dumps(value)
+    import json
+
+    return json.dumps(value)
+
+
+def _path(data: str, span_id: str) -> str:
+    return f"{data}/{SPANS}/{span_id}.json"
+
+
+def _write(data: str, span_id: str, text: str) -> None:
+    path = _path(data, span_id)
+    temporary = f"{data}/{SPANS}/.{span_id}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(temporary, flags, 0o600)
+    with open(fd, "wb") as file:
+        file.write(text.encode())
+    os.rename(temporary, path)

@@ -1,0 +1,195 @@
+"""The layers of a world on disk, one directory each, and the lock of whoever changes the stack.
+
+Below the world's data directory: `layer`, which the world's own mount writes to, and
+`layers/NUMBER.SPAN`, a span's, each with `upper` and `work`. The names are all there is to know: a
+layer appears and goes by one rename, so an interruption leaves either stack and never a torn one.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from substrate.errors import UsageError, WorldNotFoundError, WorldStateError
+from substrate.filesystem.layers import Stacked, make_layer
+from substrate.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from substrate.world.state import Layer
+
+LAYERS = "layers"
+BASE = "layer"
+LOCK_TIMEOUT_S = 30.0
+_NEW, _DROPPED = ".new", ".dropped-"
+_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+_LONGEST = 64
+
+
+def check_span_id(span_id: str) -> None:
+    """Raise `UsageError` unless it can name a span: letters, digits, `_` and `-`, at most 64."""
+    if not span_id or len(span_id) > _LONGEST or not _CHARACTERS.issuperset(span_id):
+        message = f"invalid span id {span_id!r}"
+        raise UsageError(message, "letters, digits, _ and - are allowed, at most 64 of them")
+
+
+@record
+class SpanLayer:
+    """One layer of the stack: that of a span, or number 0, the world's own."""
+
+    number: int
+    span_id: str
+
+    @property
+    def name(self) -> str:
+        """Its directory, relative to the world's data."""
+        return f"{LAYERS}/{self.number}.{self.span_id}" if self.number else BASE
+
+
+BASE_LAYER = SpanLayer(0, "")
+
+
+class LayerStack:
+    """The stack of one world; within `with` it is locked, and nobody else changes it.
+
+    `shared`: for whoever only must not see it change.
+    """
+
+    def __init__(self, layer: Layer, data: str, *, shared: bool = False) -> None:
+        self.layer = layer
+        self.data = data
+        self._operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        self._fd = -1
+
+    def __enter__(self) -> LayerStack:
+        try:
+            self._fd = os.open(self.data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise self._gone() from None
+        try:
+            self._lock()
+            here = os.stat(self.data, follow_symlinks=False)
+            ours = os.fstat(self._fd)
+        except FileNotFoundError:
+            self.__exit__()
+            raise self._gone() from None
+        except BaseException:
+            self.__exit__()
+            raise
+        if (here.st_dev, here.st_ino) != (ours.st_dev, ours.st_ino):
+            self.__exit__()
+            raise self._gone()
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        os.close(self._fd)
+
+    def layers(self) -> list[SpanLayer]:
+        """Return the layers of spans from the lowest to the topmost."""
+        return read_layers(self.data)
+
+    def path(self, layer: SpanLayer) -> str:
+        """Return the directory of a layer."""
+        return f"{self.data}/{layer.name}"
+
+    def push(self, span_id: str, layers: list[SpanLayer]) -> SpanLayer:
+        """Make an empty layer on top of these, which are all there are."""
+        below = layers[-1] if layers else BASE_LAYER
+        layer = SpanLayer(below.number + 1, span_id)
+        folder = f"{self.data}/{LAYERS}"
+        new = f"{folder}/{_NEW}"
+        try:
+            os.mkdir(folder, 0o700)
+        except FileExistsError:
+            # A call that was killed may have left one.
+            remove(new)
+        os.mkdir(new, 0o700)
+        source = f"{self.path(below)}/upper"
+        make_layer(new, source, self.layer.at, self.layer.userxattr)
+        status = os.stat(source)
+        os.utime(f"{new}/upper", ns=(status.st_atime_ns, status.st_mtime_ns))
+        if self.layer.userxattr:
+            os.mkdir(f"{new}/rest", 0o700)
+        os.rename(new, self.path(layer))
+        return layer
+
+    def drop(self, layer: SpanLayer) -> None:
+        """Take a layer out of the stack and remove it."""
+        aside = f"{self.data}/{LAYERS}/{_DROPPED}{layer.number}"
+        remove(aside)
+        try:
+            os.rename(self.path(layer), aside)
+        except FileNotFoundError:
+            return
+        remove(aside)
+
+    def is_empty(self, layer: SpanLayer, below: SpanLayer) -> bool:
+        """Whether nothing was changed in a layer, so that the stack is the same without it."""
+        upper, under = f"{self.path(layer)}/upper", f"{self.path(below)}/upper"
+        with os.scandir(upper) as listing:
+            if next(listing, None) is not None:
+                return False
+        one, two = os.stat(upper), os.stat(under)
+        if (one.st_mode, one.st_uid, one.st_gid) != (two.st_mode, two.st_uid, two.st_gid):
+            return False
+        return _attributes(upper) == _attributes(under)
+
+    def _lock(self) -> None:
+        import time
+
+        deadline = time.monotonic() + LOCK_TIMEOUT_S
+        while True:
+            try:
+                fcntl.flock(self._fd, self._operation | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    message = f"the layers in {self.data} are busy: another span is starting"
+                    raise WorldStateError(message, f"fuser {self.data} tells which") from None
+                time.sleep(0.002)
+                continue
+            return
+
+    def _gone(self) -> WorldNotFoundError:
+        message = f"the layers in {self.data} are gone"
+        return WorldNotFoundError(message, "substrate-runtime list")
+
+
+def read_layers(data: str) -> list[SpanLayer]:
+    """Return the layers of spans below a world's data directory, the lowest first."""
+    try:
+        names = os.listdir(f"{data}/{LAYERS}")
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return []
+    found: list[SpanLayer] = []
+    for name in names:
+        number, _, span_id = name.partition(".")
+        if number.isdigit():
+            found.append(SpanLayer(int(number), span_id))
+    found.sort(key=lambda layer: layer.number)
+    return found
+
+
+def stacked(layer: SpanLayer, below: list[SpanLayer]) -> Stacked:
+    """Return how a layer is mounted over those `below`, the lowest of which comes first."""
+    names = [one.name for one in reversed(below)]
+    return Stacked(layer.name, (*names, BASE))
+
+
+def remove(path: str) -> None:
+    """Remove a directory of ours with all a payload may have put there."""
+    if not os.path.lexists(path):
+        return
+    from substrate.filesystem.removal import remove_layers
+
+    remove_layers(path)
+
+
+def _attributes(path: str) -> dict[str, bytes]:
+    return {
+        key: os.getxattr(path, key)
+        for key in os.listxattr(path)
+        if not key.startswith(("trusted.overlay.", "user.overlay."))
+    }
