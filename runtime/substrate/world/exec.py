@@ -7,7 +7,14 @@ import os
 from substrate.bundle.checks import check_process
 from substrate.bundle.jsonfile import read_json
 from substrate.bundle.model import parse_process
-from substrate.errors import BundleError, UnsupportedError, UsageError, WorldStateError
+from substrate.errors import (
+    BundleError,
+    CannotExecuteError,
+    CommandNotFoundError,
+    UnsupportedError,
+    UsageError,
+    WorldStateError,
+)
 from substrate.isolation import unlocked
 from substrate.isolation.conversation import Conversation, compile_plan, end
 from substrate.isolation.entering import EnteredWorld, exec_sequence
@@ -89,13 +96,19 @@ def execute(context: Context, request: ExecRequest) -> int:
     if request.detach:
         _finish(talk, request)
         return 0
-    with Attendance(talk.pid, master) as attendance:
-        _finish(talk, request)
-        status = attendance.wait()
-    if span is not None:
-        from substrate.world.span import leave_span
+    status = CannotExecuteError.status
+    try:
+        with Attendance(talk.pid, master) as attendance:
+            _finish(talk, request)
+            status = attendance.wait()
+    except CommandNotFoundError as error:
+        status = error.status
+        raise
+    finally:
+        if span is not None:
+            from substrate.world.span import leave_span
 
-        leave_span(state, span, status=status)
+            leave_span(state, span, status=status)
     return status
 
 

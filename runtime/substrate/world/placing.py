@@ -54,7 +54,9 @@ def place(
             layers = stack.layers()
             if not layers:
                 return start(PLAIN), None
-        span_id = f"exec-{layers[-1].number + 1}"
+        from substrate.world.spans import free_id
+
+        span_id = free_id(state.data, "exec", layers[-1].number + 1)
     from substrate.world.span import enter_span
 
     check_spans(state, config)

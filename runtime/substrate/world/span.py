@@ -24,7 +24,6 @@ from substrate.world.stack import (
     LayerStack,
     SpanLayer,
     check_span_id,
-    stacked,
 )
 
 TYPE_CHECKING = False
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from substrate.filesystem.between import Look
     from substrate.filesystem.entries import FsDiff
+    from substrate.filesystem.layers import Stacked
     from substrate.world.state import State
 
     T = TypeVar("T")
@@ -100,7 +100,16 @@ def leave_span(state: State, span: Span, **facts: object) -> FsDiff:
 
 
 def is_at_rest(state: State, owner: str) -> bool:
-    """Whether nobody is in a world but our own init, which writes nothing."""
+    """Whether a world's own layer can be put below others: nobody is there who writes to it.
+
+    Our own init does not. A layer with an index cannot: in it, names of one file changed
+    together, and the layers above know nothing of that.
+    """
+    try:
+        if os.listdir(f"{state.data}/{BASE_LAYER.name}/work/index"):
+            return False
+    except FileNotFoundError:
+        pass
     if not state.idle or procfs.has_children(state.pid):
         return False
     return world_processes(state, owner) == [state.pid]
@@ -118,7 +127,8 @@ def _over_new_layer(
     idle_top = None
     if layers and stack.is_empty(layers[-1], layers[-2] if len(layers) > 1 else BASE_LAYER):
         idle_top = below.pop()
-    overlay = _overlay(state, new, below, layers[-1].name if layers else "")
+    before = layers[-1].name if layers else ""
+    overlay = _overlay(state, stack.stacked(new, below), before)
     inputs: dict[str, int] = {}
     try:
         _open_namespaces(state, inputs)
@@ -148,9 +158,7 @@ def _is_rootless(state: State) -> bool:
     return state.layer is not None and state.layer.userxattr
 
 
-def _overlay(
-    state: State, new: SpanLayer, below: list[SpanLayer], before: str
-) -> SpanOverlay:
+def _overlay(state: State, stack: Stacked, before: str) -> SpanOverlay:
     layer = state.layer
     assert layer is not None  # noqa: S101 -- see placing.py
     mapped = layer.owner >= 0
@@ -158,7 +166,7 @@ def _overlay(
         project=layer.project,
         at=layer.at,
         data=state.data,
-        stack=stacked(new, below),
+        stack=stack,
         before=before,
         rootful=not layer.userxattr,
         own_userns="user" in state.namespaces,

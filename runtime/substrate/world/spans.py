@@ -33,6 +33,13 @@ def is_known(data: str, span_id: str) -> None:
         raise WorldStateError(message, "every span needs an id of its own")
 
 
+def free_id(data: str, word: str, number: int) -> str:
+    """Return the id of a span that nobody named: the word and the first number that is free."""
+    while os.path.lexists(_path(data, f"{word}-{number}")):
+        number += 1
+    return f"{word}-{number}"
+
+
 def claim(data: str, names: tuple[str, str], layer: int, attribution: str) -> None:
     """Record that a span has begun."""
     span_id, session = names

@@ -124,9 +124,13 @@ class LayerStack:
             return
         remove(aside)
 
-    def is_empty(self, layer: SpanLayer, below: SpanLayer) -> bool:
-        """Whether nothing was changed in a layer, so that the stack is the same without it."""
-        upper, under = f"{self.path(layer)}/upper", f"{self.path(below)}/upper"
+    def is_empty(self, layer: SpanLayer, below: SpanLayer | None) -> bool:
+        """Whether nothing was changed in a layer, so that the stack is the same without it.
+
+        `below` is the layer under it, None for the project.
+        """
+        upper = f"{self.path(layer)}/upper"
+        under = self.layer.project if below is None else f"{self.path(below)}/upper"
         with os.scandir(upper) as listing:
             if next(listing, None) is not None:
                 return False
@@ -134,6 +138,14 @@ class LayerStack:
         if (one.st_mode, one.st_uid, one.st_gid) != (two.st_mode, two.st_uid, two.st_gid):
             return False
         return _attributes(upper) == _attributes(under)
+
+    def stacked(self, layer: SpanLayer, below: list[SpanLayer]) -> Stacked:
+        """Return how a layer is mounted over those `below`, the lowest of which comes first."""
+        names = [one.name for one in reversed(below)]
+        # The lowest is mounted in the world all the time, of which the kernel would warn.
+        if not self.is_empty(BASE_LAYER, None):
+            names.append(BASE)
+        return Stacked(layer.name, tuple(names))
 
     def _lock(self) -> None:
         import time
@@ -170,12 +182,6 @@ def read_layers(data: str) -> list[SpanLayer]:
             found.append(SpanLayer(int(number), span_id))
     found.sort(key=lambda layer: layer.number)
     return found
-
-
-def stacked(layer: SpanLayer, below: list[SpanLayer]) -> Stacked:
-    """Return how a layer is mounted over those `below`, the lowest of which comes first."""
-    names = [one.name for one in reversed(below)]
-    return Stacked(layer.name, (*names, BASE))
 
 
 def remove(path: str) -> None:
