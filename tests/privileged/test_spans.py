@@ -1,0 +1,152 @@
+"""Every span is a layer: what it changed, and only that, is under its id."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import calls
+from tests.support.features import requires
+from tests.support.spans import AT, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.runtime import Runtime
+
+pytestmark = requires(*calls.LAYERED)
+
+FILES = {"a": "one\n", "d/b": "two\n", "d/c": "three\n"}
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_each_span_has_its_own_diff_and_sees_what_the_spans_before_it_did(
+    any_runtime: Runtime,
+) -> None:
+    session = Session(any_runtime, FILES)
+    session.span("s1", "echo more >>a; echo x >new").ok()
+    assert session.span("s2", "cat a new; rm new; mv d e; chmod 600 a").ok().stdout == "one\nmore\nx\n"
+    assert session.span("s3", "ls; cat e/b; touch late").ok().stdout == "a\ne\ntwo\n"
+    assert session.lines("s1") == ["~ a", "+ new"]
+    assert session.lines("s2") == ["m a", "> d/ -> e/", "- new"]
+    assert session.lines("s3") == ["+ late"]
+    assert session.lines() == ["~ a", "> d/ -> e/", "+ late"]
+    assert {session.record(span)["attribution"] for span in ("s1", "s2", "s3")} == {"own"}
+    assert sorted(path.name for path in session.project.iterdir()) == ["a", "d"]
+    assert (session.project / "a").read_text("utf-8") == "one\n"
+
+
+def test_span_that_changes_nothing_leaves_no_layer(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    session.span("s1", "echo x >new").ok()
+    for number in range(3):
+        session.span(f"idle{number}", "cat new").ok()
+    session.span("s2", "rm new").ok()
+    assert [name.partition(".")[2] for name in session.layers()] == ["s1", "s2"]
+    assert session.lines("idle1") == []
+    assert session.lines("s2") == ["- new"]
+    assert session.lines() == []
+
+
+def test_status_of_a_span_is_the_commands_own(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    assert session.span("s1", "echo x >new; exit 7").status == 7
+    assert session.runtime("exec", "--span", "s2", "w", "nothing-of-that-name").status == 127
+    assert session.record("s1")["status"] == 7
+    assert session.record("s2")["status"] == 127
+    assert session.lines("s2") == []
+
+
+def test_an_id_is_a_spans_for_ever(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    session.span("s1", "echo x >new").ok()
+    refused = session.span("s1", "rm a")
+    assert refused.status == 1
+    assert "there is a span s1 already" in refused.stderr
+    assert session.lines() == ["+ new"]
+    for bad in ("", "a/b", "..", "a.b", "x" * 65, "a b"):
+        assert session.span(bad, "rm a").status == 2
+
+
+def test_span_joins_the_layer_that_earlier_processes_still_write_to(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    session.span("s0", "echo x >before").ok()
+    server = "(while [ ! -e stop ]; do sleep 0.05; done; echo x >stopped) >/dev/null 2>&1 &"
+    session.span("s1", f"echo x >mine; {server}").ok()
+    assert session.span("s2", "cat mine; echo y >>mine; rm a before; touch stop").ok().stdout == "x\n"
+    assert session.record("s1")["attribution"] == "own"
+    assert session.record("s2")["attribution"] == "shared"
+    assert session.layers() == ["1.s0", "2.s1"]
+    assert {"- a", "- before", "~ mine", "+ stop"} <= set(session.lines("s2"))
+    until(lambda: (session.data / "layers/2.s1/upper/stopped").exists())
+    # The server is gone, so the next span has a layer again.
+    session.span("s3", "rm stopped").ok()
+    assert session.record("s3")["attribution"] == "own"
+    assert session.lines("s3") == ["- stopped"]
+    assert session.lines("s1") == ["+ mine"]
+
+
+def test_spans_share_the_layer_of_a_world_whose_first_process_is_a_payload(
+    any_runtime: Runtime,
+) -> None:
+    session = Session(any_runtime, FILES, idle=False)
+    session.span("s1", "echo x >new; rm a").ok()
+    session.span("s2", "echo y >>new; chmod 700 d; ln -s a link").ok()
+    assert session.record("s1")["attribution"] == "shared"
+    assert session.layers() == []
+    assert session.lines("s1") == ["- a", "+ new"]
+    assert session.lines("s2") == ["m d/", "+ link  ! symlink-leaves-project"] or session.lines(
+        "s2"
+    ) == ["m d/", "+ link", "~ new"]
+    assert session.lines() == ["- a", "m d/", "+ link", "+ new"]
+
+
+def test_command_that_is_no_span_gets_a_layer_once_there_are_any(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    session.runtime("exec", "--cwd", AT, "w", "touch", "below").ok()
+    assert session.layers() == []
+    session.span("s1", "ls; echo x >new").ok()
+    session.runtime("exec", "--cwd", AT, "w", "sh", "-c", "cat new; touch beside").ok()
+    assert session.lines("s1") == ["+ new"]
+    assert session.layers() == ["1.s1", "2.exec-2"]
+    assert session.lines("exec-2") == ["+ beside"]
+    assert session.lines() == ["+ below", "+ beside", "+ new"]
+
+
+def test_diff_of_a_span_is_kept_when_its_layer_is_gone(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    session.span("s1", "echo x >new; mv a z").ok()
+    told = session.diff("s1")
+    session.runtime("kill", "w", "KILL")
+    until(lambda: calls.state(session.runtime, "w")["status"] == "stopped")
+    assert session.diff("s1") == told
+    (session.data / "layers/1.s1").rename(session.data / "elsewhere")
+    assert session.diff("s1") == told
+
+
+def test_deep_stack_is_one_tree(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    for number in range(12):
+        session.span(f"s{number}", f"echo {number} >>a; mkdir -p d/{number}; echo {number} >d/{number}/f")
+    assert session.span("last", "cat a; cat d/*/f | wc -l; rm -r d/3").ok().stdout.split()[-1] == "12"
+    assert session.lines("s5") == ["~ a", "+ d/5/", "+ d/5/f"]
+    assert session.lines("last") == ["- d/3/", "- d/3/f"]
+    assert len(session.lines()) == 1 + 2 * 11
+
+
+@pytest.mark.parametrize("deny", [["secrets/**"]])
+def test_spans_of_a_project_with_masked_paths_are_refused(
+    any_runtime: Runtime, deny: list[str]
+) -> None:
+    session = Session(any_runtime, FILES | {"secrets/key": "k\n"}, deny=deny)
+    refused = session.span("s1", "mv secrets public")
+    assert refused.status == 4
+    assert "masked" in refused.stderr

@@ -1,0 +1,70 @@
+"""An idle world with a layered project, and commands run in it as spans."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from tests.support.attack import host_view_bundle
+from tests.support.calls import public_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.runtime import Result, Runtime
+
+AT = "/work"
+
+
+class Session:
+    """World `w` of a project, which spans see at `/work`."""
+
+    def __init__(
+        self, runtime: Runtime, files: dict[str, str], *, idle: bool = True, **project: Any
+    ) -> None:
+        self.runtime = runtime
+        self.project: Path = public_directory(runtime, "project")
+        for name, text in files.items():
+            path = self.project / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        for path in (self.project, *self.project.rglob("*")):
+            os.chown(path, runtime.uid, runtime.gid, follow_symlinks=False)
+        bundle = host_view_bundle(runtime, substrate={"project": {"at": AT, **project}})
+        first = ("w",) if idle else ("w", "sleep", "600")
+        words = ("--detach", "--bundle", bundle, "--project", self.project, *first)
+        runtime("run", *(("--idle",) if idle else ()), *words).ok()
+
+    def span(self, span_id: str, script: str, **options: Any) -> Result:
+        """Run a shell script in the project as a span."""
+        words = ("exec", "--span", span_id, "--cwd", AT, "w", "sh", "-c", script)
+        return self.runtime(*words, **options)
+
+    def diff(self, span_id: str | None = None) -> dict[str, Any]:
+        """Return the JSON of a span's diff, or of the world's."""
+        words = () if span_id is None else ("--span", span_id)
+        found: dict[str, Any] = self.runtime("diff", "--json", *words, "w").ok().json()
+        return found
+
+    def lines(self, span_id: str | None = None) -> list[str]:
+        """Return the diff as it is shown to people."""
+        words = () if span_id is None else ("--span", span_id)
+        return self.runtime("diff", *words, "w").ok().stdout.splitlines()
+
+    @property
+    def data(self) -> Path:
+        """The world's data directory."""
+        return self.runtime.home / "data" / "w"
+
+    def layers(self) -> list[str]:
+        """Return the names of the layers of spans, the lowest first."""
+        names = [path.name for path in (self.data / "layers").glob("[0-9]*")]
+        return sorted(names, key=lambda name: int(name.partition(".")[0]))
+
+    def record(self, span_id: str) -> dict[str, Any]:
+        """Return what is stored of a span."""
+        text = (self.data / "spans" / f"{span_id}.json").read_text("utf-8")
+        found: dict[str, Any] = json.loads(text)
+        return found
+
