@@ -29,6 +29,9 @@ Snapshot = dict[str, tuple[Any, Any, int]]
 
 ROOTFUL = "redirect_dir=on,metacopy=on,index=on"
 ROOTLESS = "userxattr"
+# As spans are mounted, see filesystem.layers.stack_options.
+STACKED = "redirect_dir=on,metacopy=on,index=off,volatile"
+STACKED_ROOTLESS = "userxattr,volatile"
 
 
 class OverlayHost:
@@ -63,6 +66,12 @@ class OverlayHost:
         """Mount `merged` in `directory` from its `lower`, `upper` and `work`."""
         options = ROOTLESS if self.rootless else ROOTFUL
         self._ask({"do": "mount", "directory": directory, "options": options})
+
+    def stack(self, directory: str, number: int) -> None:
+        """Mount `merged` with `upper<number>` over those of smaller numbers and `lower`."""
+        options = STACKED_ROOTLESS if self.rootless else STACKED
+        request = {"do": "mount", "directory": directory, "options": options, "number": number}
+        self._ask(request)
 
     def unmount(self, directory: str) -> None:
         """Unmount `merged`."""
@@ -228,8 +237,11 @@ def _snapshot(root: str) -> list[tuple[str, Any, Any, int]]:
     return found
 
 
-def _mount(directory: str, options: str) -> None:
+def _mount(directory: str, options: str, number: int = 0) -> None:
     layers = "lowerdir=lower,upperdir=upper,workdir=work"
+    if number:
+        below = ":".join([*(f"upper{one}" for one in range(number - 1, 0, -1)), "lower"])
+        layers = f"lowerdir={below},upperdir=upper{number},workdir=work{number}"
     subprocess.run(
         ["mount", "-t", "overlay", "overlay", "-o", f"{layers},{options}", "merged"],
         cwd=directory,
@@ -243,7 +255,7 @@ def _unmount(directory: str) -> None:
 
 def _serve(request: dict[str, Any]) -> Any:
     if request["do"] == "mount":
-        return _mount(request["directory"], request["options"])
+        return _mount(request["directory"], request["options"], request.get("number", 0))
     if request["do"] == "unmount":
         return _unmount(request["directory"])
     if request["do"] == "act":

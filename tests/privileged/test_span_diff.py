@@ -1,0 +1,109 @@
+"""The diff of every layer in a stack is what a walk over the merged tree finds, and so is their sum."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from substrate.filesystem.diff import diff_layers
+from tests.privileged.test_overlay_diff import SETTINGS, changing, check, setups
+from tests.support.examples import examples
+from tests.support.overlay import OverlayHost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from substrate.filesystem.entries import FsDiff
+    from tests.support.overlay import Snapshot
+
+pytestmark = pytest.mark.requires("overlayfs")
+
+spans = st.lists(st.lists(st.one_of(changing), min_size=1, max_size=12), min_size=2, max_size=5)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["rootful", "rootless"])
+def host(request: pytest.FixtureRequest) -> Iterator[OverlayHost]:
+    with OverlayHost(rootless=request.param) as started:
+        yield started
+
+
+def play(
+    host: OverlayHost, setup: list[list[Any]], spans: list[list[list[Any]]]
+) -> list[tuple[Snapshot, Snapshot, FsDiff]]:
+    """Do the actions of each span in a layer of its own; the last result is of all layers."""
+    directory = tempfile.mkdtemp(prefix="substrate-span-", dir="/dev/shm")
+    try:
+        for name in ("lower", "merged"):
+            os.mkdir(f"{directory}/{name}")
+        host.act(f"{directory}/lower", setup)
+        lowers, results = [f"{directory}/lower"], []
+        for number, actions in enumerate(spans, 1):
+            results.append(_span(host, directory, number, actions, lowers))
+        diff = diff_layers(lowers[:-1], lowers[-1:], host.prefix)
+        return [*results, (results[0][0], results[-1][1], diff)]
+    finally:
+        shutil.rmtree(directory)
+
+
+def _span(
+    host: OverlayHost, directory: str, number: int, actions: list[list[Any]], lowers: list[str]
+) -> tuple[Snapshot, Snapshot, FsDiff]:
+    upper = f"{directory}/upper{number}"
+    os.mkdir(upper)
+    os.mkdir(f"{directory}/work{number}")
+    _copy_root(lowers[0], upper)
+    host.stack(directory, number)
+    try:
+        before = host.snapshot(f"{directory}/merged")
+        host.act(f"{directory}/merged", actions)
+        after = host.snapshot(f"{directory}/merged")
+    finally:
+        host.unmount(directory)
+    diff = diff_layers([upper], lowers, host.prefix)
+    lowers.insert(0, upper)
+    return before, after, diff
+
+
+def _copy_root(source: str, target: str) -> None:
+    """Give a new layer the root of the one below, as `make_layer` does."""
+    status = os.stat(source)
+    os.chown(target, status.st_uid, status.st_gid)
+    for key in os.listxattr(source):
+        if not key.startswith(("trusted.overlay.", "user.overlay.")):
+            os.setxattr(target, key, os.getxattr(source, key))
+    os.chmod(target, status.st_mode & 0o7777)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+# A file of a directory that an earlier span renamed is moved out of it.
+@example(
+    setup=[["mkdir", "a"], ["write", "a/x", "one"]],
+    spans=[[["rename", "a", "b"]], [["rename", "b/x", "c"]], [["append", "c", "1"]]],
+)
+# Metadata in one span, a move in the next, content in the third.
+@example(
+    setup=[["write", "a", "one"]],
+    spans=[[["chmod", "a", 0o600]], [["rename", "a", "b"]], [["append", "b", "1"]]],
+)
+# Removed, made again, removed again.
+@example(
+    setup=[["mkdir", "a"], ["write", "a/x", "one"]],
+    spans=[[["remove", "a"]], [["mkdir", "a"], ["write", "a/y", "1"]], [["remove", "a"]]],
+)
+@settings(SETTINGS, max_examples=examples(100))
+@given(setup=setups, spans=spans)
+def test_diff_of_every_span_is_what_a_walk_before_and_after_finds(
+    host: OverlayHost, setup: list[list[Any]], spans: list[list[list[Any]]]
+) -> None:
+    results = play(host, setup, spans)
+    for before, after, diff in results:
+        check(before, after, diff)
+    for (_, after, _), (before, _, _) in zip(results[:-2], results[1:-1], strict=True):
+        # Nothing changes by sealing a layer.
+        assert after == before
