@@ -427,6 +427,19 @@ VERBS = (
         ),
     ),
     Verb(
+        "gc",
+        "Remove what interrupted calls have left behind",
+        "Removes worlds whose making was interrupted, layers and cgroups of worlds that are gone,"
+        " and temporary files. A world that is whole stays, running or stopped; so do the changes"
+        " of a world whose state was lost (in a reboot, say), unless --layers is given.",
+        ("substrate-runtime gc --dry-run", "substrate-runtime gc"),
+        options=(
+            Option(("--dry-run",), "Change nothing; list what would go, with a command for each."),
+            Option(("--layers",), "Remove the changes of worlds that are gone, too."),
+            JSON,
+        ),
+    ),
+    Verb(
         "help",
         "Show help on the program or a verb",
         "Without VERB it lists the verbs and the global options.",

@@ -61,6 +61,23 @@ def cache_key(seccomp: dict[str, Any], log_only: bool) -> str:
     return blake2b(marshal.dumps(facts, 0), digest_size=_DIGEST_SIZE).hexdigest()
 
 
+def stale_entries(cache_dir: str) -> list[str]:
+    """Return the files that were being written when their writer was killed."""
+    try:
+        names = os.listdir(cache_dir)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    # `.KEY.PID`, see _write.
+    parts = [(name, name.rpartition(".")) for name in names if name.startswith(".")]
+    return [
+        os.path.join(cache_dir, name)
+        for name, (key, _, pid) in parts
+        if len(key) == 1 + 2 * _DIGEST_SIZE
+        and pid.isdecimal()
+        and not os.path.exists(f"/proc/{pid}")
+    ]
+
+
 def _compile(seccomp: dict[str, Any], log_only: bool) -> CompiledFilter:
     # Only here: pyseccomp costs three times a whole `state` command.
     from substrate.seccomp.compile import compile_filter

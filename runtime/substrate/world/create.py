@@ -22,7 +22,7 @@ from substrate.isolation.resolve import Demand, resolve
 from substrate.kernel import procfs
 from substrate.record import record, replace
 from substrate.world import state as states
-from substrate.world.context import DEFAULT_ROOT, prepare_directory
+from substrate.world.context import DEFAULT_ROOT
 from substrate.world.filters import find_filter
 from substrate.world.overrides import NO_OVERRIDES, override
 from substrate.world.store import CONFIG_FILE, GATE_FILE, STEPS_FILE, World
@@ -176,8 +176,7 @@ def _create(
     world.write(state)
     layer = state.layer
     if layer is not None:
-        prepare_directory(context.data)
-        prepare_directory(world.data)
+        world.make_data()
         os.mkdir(layer.directory, 0o700)
         make_layer(layer.directory, layer.project, layer.at, layer.userxattr)
     return _launch(world, spec, request, state, on_timings)

@@ -29,7 +29,10 @@ STATE_FILE = "state.json"
 CONFIG_FILE = "config.json"
 GATE_FILE = "gate"
 STEPS_FILE = "steps.json"
+# In the directory of a world's layers: the state directory whose layers they are.
+OWNER_FILE = "owner"
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-")
+_NEW = ".new"
 # It is part of names that the kernel limits: log prefixes, interface names, cgroups.
 _LONGEST_ID = 64
 LOCK_TIMEOUT_S = 30.0
@@ -152,11 +155,20 @@ class World:
     def write_file(self, name: str, content: str) -> None:
         """Replace a file of the world's directory at once, readable by its owner only."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        temporary = f".{name}.new"
+        temporary = f".{name}{_NEW}"
         fd = os.open(temporary, flags, 0o600, dir_fd=self._fd)
         with open(fd, "wb") as file:
             file.write(content.encode())
         os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+
+    def make_data(self) -> None:
+        """Make the directory of the world's layers, which says whose it is (`gc` asks)."""
+        prepare_directory(self.context.data)
+        prepare_directory(self.data)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(os.path.join(self.data, OWNER_FILE), flags, 0o600)
+        with open(fd, "wb") as file:
+            file.write(os.fsencode(self.path))
 
     def remove_file(self, name: str) -> None:
         """Remove a file of the world's directory if it is there."""
@@ -200,11 +212,21 @@ class World:
 
 def list_ids(context: Context) -> list[str]:
     """Return the ids of all worlds, sorted."""
+    return ids_in(context.root)
+
+
+def ids_in(directory: str) -> list[str]:
+    """Return the names in a directory that can be ids, sorted."""
     try:
-        names = os.listdir(context.root)
+        names = os.listdir(directory)
     except FileNotFoundError:
         return []
     return sorted(name for name in names if _ID_CHARACTERS.issuperset(name))
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of a world's directory is one that was being written."""
+    return name.startswith(".") and name.endswith(_NEW)
 
 
 def _identity(fd: int) -> tuple[int, int]:
