@@ -187,13 +187,13 @@ class InProcess:
             bundle=str(self._shop.bundles["true"]),
             listening=False,
         )
-        _check(run_world(self._context, request, lambda _warning: None, Manner()))
+        _check(run_world(self._context, request, lambda _warning: None, Manner()).status)
         return _own_cpu() - begun
 
     def _execute(self) -> float:
         begun = _own_cpu()
         request = ExecRequest(SLEEPER, overrides=Overrides(args=("/bin/true",)))
-        _check(execute(self._context, request))
+        _check(execute(self._context, request, print).status)
         return _own_cpu() - begun
 
 

@@ -23,10 +23,6 @@ def limited(runtime: Runtime, *args: str, **resources: Any) -> Path:
     return runtime.bundle(*args, linux={"resources": resources})
 
 
-def cgroup_of(runtime: Runtime, world: str) -> Path:
-    return Path(calls.state(runtime, world)["substrate"]["cgroup"])
-
-
 def test_memory_limit_kills_the_payload_alone_and_says_so(runtime: Runtime) -> None:
     bundle = limited(runtime, "sh", "-c", f"echo before; {_FILL}; echo after",
                      memory={"limit": 32 * MIB, "swap": 32 * MIB})  # fmt: skip
@@ -56,7 +52,7 @@ def test_values_are_those_of_the_bundle_and_all_of_a_world_is_in_its_cgroup(
         cpu={"quota": 20000, "period": 100000},
     )  # fmt: skip
     runtime("run", "--detach", "--bundle", bundle, "w").ok()
-    cgroup = cgroup_of(runtime, "w")
+    cgroup = calls.cgroup_of(runtime, "w")
     assert (cgroup / "memory.max").read_text("utf-8") == f"{64 * MIB}\n"
     assert (cgroup / "pids.max").read_text("utf-8") == "50\n"
     assert (cgroup / "cpu.max").read_text("utf-8") == "20000 100000\n"
@@ -79,7 +75,7 @@ def test_a_world_that_shares_its_pid_namespace_ends_as_a_whole(runtime: Runtime)
         linux={"namespaces": shared, "uidMappings": None, "gidMappings": None},
     )  # fmt: skip
     runtime("run", "--detach", "--bundle", bundle, "w").ok()
-    cgroup = cgroup_of(runtime, "w")
+    cgroup = calls.cgroup_of(runtime, "w")
     assert len((cgroup / "cgroup.procs").read_text("utf-8").split()) == 3
     runtime("delete", "--force", "w").ok()
     assert not cgroup.exists()
@@ -108,7 +104,7 @@ def test_a_paused_world_stands_still_and_goes_on(runtime: Runtime) -> None:
 def test_limits_are_updated_at_once_and_survive_the_next_update(runtime: Runtime) -> None:
     bundle = limited(runtime, "sleep", "600", memory={"limit": 64 * MIB}, pids={"limit": 50})
     runtime("run", "--detach", "--bundle", bundle, "w").ok()
-    cgroup = cgroup_of(runtime, "w")
+    cgroup = calls.cgroup_of(runtime, "w")
     runtime("update", "--memory", str(96 * MIB), "w").ok()
     change = '{"cpu": {"quota": 30000, "period": 100000}}'
     runtime("update", "--resources", "-", "w", stdin=change).ok()

@@ -28,7 +28,7 @@ def test_world_is_ended_with_all_its_processes_when_its_time_is_over(any_runtime
     done = any_runtime("run", "--bundle", in_time(any_runtime, 0.7, "sh", "-c", script), "w")
     took = time.monotonic() - began
     assert done.status == 128 + 9
-    assert "wallTime: the world was ended after 0.7 s" in done.stderr
+    assert "out of time: the limit of 0.7 s was reached and the world was ended" in done.stderr
     assert 0.7 <= took < 0.7 + 5
     assert any_runtime.worlds() == []
 

@@ -90,6 +90,11 @@ def state(runtime: Runtime, world: str) -> Any:
     return runtime("state", world).ok().json()
 
 
+def cgroup_of(runtime: Runtime, world: str) -> Path:
+    """Return the directory of a world's cgroup."""
+    return Path(state(runtime, world)["substrate"]["cgroup"])
+
+
 def until(condition: Callable[[], bool], what: str, timeout_s: float = 20) -> None:
     """Wait until a condition holds; fail with `what` when it does not in time."""
     deadline = time.monotonic() + timeout_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from substrate.bundle.degradable import is_degradable, known_names
 from substrate.bundle.domains import EXAMPLES, domain_fault
 from substrate.bundle.fields import describe
 
@@ -75,8 +76,8 @@ def _check_seccomp(config: View) -> Iterator[str]:
 
 def _check_degraded(config: View) -> Iterator[str]:
     for path, name in config.object("substrate").texts("allowDegraded"):
-        if not _is_name(name):
-            yield f"{path}: expected a name like host-uid-0, got {describe(name)}"
+        if not is_degradable(name):
+            yield f"{path}: expected one of {known_names()}, got {describe(name)}"
 
 
 def _is_name(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from substrate.cli.report import reporter
-from substrate.errors import SubstrateError, UnsupportedError
+from substrate.errors import SubstrateError, UnsupportedError, UsageError
 from substrate.world.context import Context, find_directories
 
 TYPE_CHECKING = False
@@ -22,14 +22,26 @@ def context_of(arguments: Arguments) -> Context:
     if manager == "systemd" or arguments.flag("systemd_cgroup"):
         message = "cgroups made by systemd are not available yet"
         raise UnsupportedError(message, "use --cgroup-manager disabled")
+    allowed = arguments.many("allow_degraded")
+    if allowed:
+        _check_degradable(allowed)
     root, data, cache = find_directories(arguments.text("root"), os.environ)
     return Context(
         root=root,
         data=data,
         cache=cache,
         no_cgroups=manager == "disabled",
-        allow_degraded=arguments.many("allow_degraded"),
+        allow_degraded=allowed,
     )
+
+
+def _check_degradable(names: tuple[str, ...]) -> None:
+    from substrate.bundle.degradable import is_degradable, known_names
+
+    for name in names:
+        if not is_degradable(name):
+            message = f"--allow-degraded {name}: there is nothing of that name"
+            raise UsageError(message, f"known are {known_names()}")
 
 
 def timings_printer(arguments: Arguments) -> Callable[[Durations], None] | None:

@@ -18,6 +18,7 @@ from substrate.isolation.steps.process import (
     HandOver,
     OpenRoot,
     TakeInput,
+    TakeOutput,
     WaitAtGate,
 )
 from substrate.isolation.steps.spanning import (
@@ -49,6 +50,7 @@ class EnteredWorld:
     `into_cgroup`: whoever enters begins in the cgroup of the plan's input "cgroup". `overlay`: the
     project is seen through a new layer of one's own. `joins_mounts`: everything is seen as the
     processes of an earlier span do, in the mount namespace of the input "namespace:mount".
+    `relays_output`: its output goes to the inputs "stdout" and "stderr" instead of the caller's.
     """
 
     namespaces: tuple[str, ...]
@@ -56,6 +58,7 @@ class EnteredWorld:
     into_cgroup: bool = False
     overlay: SpanOverlay | None = None
     joins_mounts: bool = False
+    relays_output: bool = False
 
     @property
     def forks(self) -> bool:
@@ -88,6 +91,8 @@ def exec_sequence(
     yield HideFromPtrace()
     if takes_input:
         yield TakeInput()
+    if world.relays_output:
+        yield TakeOutput()
     if process.terminal:
         yield OpenRoot()
         user = process.user

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from substrate.bundle.degradable import OUTPUT_LIMIT
 from substrate.bundle.model import DiffSettings, Rlimit
 from substrate.bundle.mount_options import parse_mount_options
 from substrate.errors import BundleError, RefusedError, UnsupportedError
@@ -32,6 +33,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from substrate.bundle.model import Config, Device, Mount, Process, SubstrateConfig
 
+OUTPUT_REASON = (
+    "the limit output counts what is relayed: a world that is detached, or made by `create`, has"
+    " the caller's own streams"
+)
 # Always made or linked by the runtime; an entry of linux.devices for one of them adds nothing.
 _CGROUPS = "/sys/fs/cgroup"
 _OWN_DEVICES = frozenset(
@@ -41,7 +46,10 @@ _OWN_DEVICES = frozenset(
 
 @record
 class Demand:
-    """What the caller says beyond the bundle."""
+    """What the caller says beyond the bundle.
+
+    `attended`: the caller stays with the world to its end and can relay its output.
+    """
 
     world_id: str
     bundle: str
@@ -50,6 +58,7 @@ class Demand:
     user_given: bool = False
     cwd_given: bool = False
     listening: bool = False
+    attended: bool = False
     no_pivot: bool = False
     new_keyring: bool = True
     preserve_fds: int = 0
@@ -97,6 +106,8 @@ def resolve(
             config, demand.cgroup_name or demand.world_id, losses.lose, privileged=privileged
         )
     _check_unavailable(config, process, losses, has_cgroup=cgroup is not None)
+    if _limits_output(extension) and not demand.attended:
+        losses.lose(OUTPUT_LIMIT, OUTPUT_REASON)
     if has_unlocked_mounts(config, process, privileged=privileged):
         losses.lose(unlocked.NAME, unlocked.REASON)
     project = _resolve_project(config, demand)
@@ -136,8 +147,17 @@ def resolve(
         no_pivot=demand.no_pivot,
         new_keyring=demand.new_keyring,
         preserve_fds=demand.preserve_fds,
+        relays_output=demand.attended and _limits_output(extension) and _has_streams(process),
         degraded=tuple(losses.found),
     )
+
+
+def _limits_output(extension: SubstrateConfig | None) -> bool:
+    return extension is not None and extension.limits.output_bytes is not None
+
+
+def _has_streams(process: Process | None) -> bool:
+    return process is not None and not process.terminal
 
 
 def _check_unavailable(
@@ -192,7 +212,6 @@ def _unavailable_limits(extension: SubstrateConfig | None) -> tuple[str, ...]:
         return ()
     limits = extension.limits
     asked = {
-        "output": limits.output_bytes,
         "egressBytes": limits.egress_bytes,
         "disk": limits.disk_bytes,
     }

@@ -46,6 +46,7 @@ from substrate.isolation.steps.process import (
     SetCapabilities,
     SetNoNewPrivs,
     SetPersonality,
+    TakeOutput,
     WaitAtGate,
 )
 from substrate.isolation.steps.project import ProjectOverlay
@@ -105,6 +106,8 @@ def create_sequence(spec: WorldSpec) -> Iterator[Step]:
     linux = spec.config.linux
     yield PivotRoot(not spec.no_pivot, PROPAGATIONS.get(linux.rootfs_propagation or "", 0))
     yield HandOver()
+    if spec.relays_output:
+        yield TakeOutput()
     # Company in a user namespace that was joined could trace us where it is the same user: without
     # capabilities and, at the gate, still without a filter. A new one of an ordinary user stays
     # traceable: only its own payload is in it, and the runtime enters it by this process.

@@ -89,7 +89,10 @@ class ResolvedCgroup:
 
 @record
 class WorldSpec:
-    """A world as it shall be. `rootful`: made with privilege over the host's namespaces."""
+    """A world as it shall be. `rootful`: made with privilege over the host's namespaces.
+
+    `relays_output`: the payload's output goes to the plan's inputs "stdout" and "stderr".
+    """
 
     config: Config
     process: Process | None
@@ -113,6 +116,7 @@ class WorldSpec:
     no_pivot: bool = False
     new_keyring: bool = True
     preserve_fds: int = 0
+    relays_output: bool = False
     degraded: tuple[Degraded, ...] = ()
 
     @property

@@ -123,6 +123,22 @@ def has_children(pid: int) -> bool:
         return True
 
 
+def descendants(pid: int) -> list[int]:
+    """Return the pids of all that descend from a process, parents first."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        status = _stat(int(name)) if name.isdigit() else None
+        if status is not None and status[0] not in _ZOMBIE:
+            children.setdefault(int(status[1]), []).append(int(name))
+    found: list[int] = []
+    pending = [pid]
+    while pending:
+        below = children.get(pending.pop(), [])
+        found += below
+        pending += below
+    return found
+
+
 @record
 class MountLine:
     """One mount of a mountinfo file; proc_pid_mountinfo(5). `root` is what of the file system."""

@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from substrate.world.output import Budget
+
 _CHUNK = 4096
 
 
@@ -43,8 +45,9 @@ class Relay:
     The caller's terminal is raw meanwhile, so that Ctrl-C is a byte for the world's to judge.
     """
 
-    def __init__(self, master_fd: int) -> None:
+    def __init__(self, master_fd: int, budget: Budget | None = None) -> None:
         self._master = master_fd
+        self._budget = budget
         self._former: list[Any] | None = None
 
     def __enter__(self) -> Relay:
@@ -130,6 +133,9 @@ class Relay:
             if error.errno == errno.EAGAIN:
                 return True
             raise
+        if self._budget is not None:
+            write_all(1, self._budget.take(data))
+            return bool(data) and not self._budget.is_exceeded
         write_all(1, data)
         return bool(data)
 

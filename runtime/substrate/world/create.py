@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from substrate.isolation.spec import WorldSpec
     from substrate.isolation.timing import Durations
     from substrate.world.context import Context
+    from substrate.world.output import Limited
     from substrate.world.overrides import Overrides
 
 BUNDLE_FILE = "config.json"
@@ -49,6 +50,7 @@ class CreateRequest:
 
     `listening`: another process will start it. `has_console`: somebody takes the pty master.
     `idle`: only a reaping init runs in it; the bundle's process is what `exec` starts from.
+    `attended`: the caller stays to the end and relays what must be counted.
     """
 
     world_id: str
@@ -59,6 +61,7 @@ class CreateRequest:
     listening: bool = True
     has_console: bool = False
     idle: bool = False
+    attended: bool = False
     no_pivot: bool = False
     new_keyring: bool = True
     preserve_fds: int = 0
@@ -67,13 +70,17 @@ class CreateRequest:
 
 @record
 class Created:
-    """A world at its gate. The caller owns the conversation and the pty master (-1: none)."""
+    """A world at its gate. The caller owns the conversation and the pty master (-1: none).
+
+    And `output`, None unless it is limited, whose pipes the payload has been given.
+    """
 
     state: states.State
     config: Config
     process: Process | None
     talk: Conversation
     master_fd: int
+    output: Limited | None = None
 
 
 def read_request(request: CreateRequest) -> tuple[dict[str, Any], Config, Process | None]:
@@ -106,6 +113,7 @@ def make_spec(
         user_given=request.overrides.user is not None,
         cwd_given=request.overrides.cwd is not None,
         listening=request.listening,
+        attended=request.attended,
         no_pivot=request.no_pivot,
         new_keyring=request.new_keyring,
         preserve_fds=request.preserve_fds,
@@ -179,7 +187,13 @@ def _create(
         world.make_data()
         os.mkdir(layer.directory, 0o700)
         make_layer(layer.directory, layer.project, layer.at, layer.userxattr)
-    return _launch(world, spec, request, state, on_timings)
+    output = _limited_output(request, spec)
+    try:
+        return _launch(world, spec, request, state, on_timings, output)
+    except BaseException:
+        if output is not None:
+            output.close()
+        raise
 
 
 def forget(world: World) -> None:
@@ -276,6 +290,7 @@ def _launch(
     request: CreateRequest,
     state: states.State,
     on_timings: Callable[[Durations], None] | None,
+    output: Limited | None,
 ) -> Created:
     gate_fd = _listen(world) if request.listening else -1
     opened: list[int] = [gate_fd] if gate_fd >= 0 else []
@@ -301,7 +316,7 @@ def _launch(
 
     events = Events(record_pid, run_creation_hooks)
     try:
-        inputs = {"gate": gate_fd}
+        inputs = {"gate": gate_fd} | ({} if output is None else output.inputs)
         if spec.cgroup is not None:
             from substrate.world.limits import bring_in, make_cgroup
 
@@ -315,6 +330,8 @@ def _launch(
     finally:
         for fd in opened:
             os.close(fd)
+    if output is not None:
+        output.give()
     if request.listening:
         from substrate.isolation.failures import steps_after_gate
 
@@ -324,7 +341,18 @@ def _launch(
         reason = "shown with nobody's ids: " + ", ".join(launched.unmapped)
         current = replace(current, degraded=(*current.degraded, ("idmapped-mounts", reason)))
     world.write(current)
-    return Created(current, spec.config, spec.process, launched.talk, launched.master_fd)
+    talk, master = launched.talk, launched.master_fd
+    return Created(current, spec.config, spec.process, talk, master, output)
+
+
+def _limited_output(request: CreateRequest, spec: WorldSpec) -> Limited | None:
+    extension, process = spec.config.substrate, spec.process
+    limit = None if extension is None else extension.limits.output_bytes
+    if limit is None or process is None or not request.attended:
+        return None
+    from substrate.world.output import Limited
+
+    return Limited(limit, terminal=process.terminal)
 
 
 def _listen(world: World) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from substrate.bundle.checks import check_process
+from substrate.bundle.degradable import OUTPUT_LIMIT
 from substrate.bundle.jsonfile import read_json
 from substrate.bundle.model import parse_process
 from substrate.errors import (
@@ -23,9 +24,11 @@ from substrate.kernel import procfs
 from substrate.record import record
 from substrate.world import state as states
 from substrate.world.console import connect_console, send_console
+from substrate.world.ending import end_tree
 from substrate.world.filters import find_filter
 from substrate.world.foreground import Attendance
 from substrate.world.joining import Entrance
+from substrate.world.outcome import Outcome, of_process, of_span
 from substrate.world.overrides import NO_OVERRIDES, override
 from substrate.world.pidfile import write_pid_file
 from substrate.world.placing import PLAIN, place
@@ -34,11 +37,17 @@ from substrate.world.stored import stored_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from substrate.bundle.model import Config, Process
+    from substrate.cgroups.spans import SpanCgroup
     from substrate.isolation.spec import Filter
     from substrate.world.context import Context
+    from substrate.world.outcome import Resources
+    from substrate.world.output import Limited
     from substrate.world.overrides import Overrides
     from substrate.world.placing import View
+    from substrate.world.span import Span
     from substrate.world.state import State
 
 
@@ -62,8 +71,19 @@ class ExecRequest:
     session: str = ""
 
 
-def execute(context: Context, request: ExecRequest) -> int:
-    """Run a process in a world and return its exit status; detached, return 0 once it runs.
+@record
+class _Command:
+    """A command at its gate: `span` is its layer, `cgroup` its own one; None where it has none."""
+
+    talk: Conversation
+    master_fd: int
+    output: Limited | None
+    cgroup: SpanCgroup | None
+    span: Span | None
+
+
+def execute(context: Context, request: ExecRequest, warn: Callable[[str], None]) -> Outcome:
+    """Run a process in a world and return how it ended; detached, return once it runs.
 
     Raises `WorldStateError` unless the world is created or running.
     """
@@ -80,36 +100,94 @@ def execute(context: Context, request: ExecRequest) -> int:
         raise WorldStateError(message, f"substrate-runtime state {request.world_id}")
     console = None if request.console_socket is None else connect_console(request.console_socket)
     seccomp = find_filter(context, config)
-    with Entrance(state, world.path) as entrance:
+    entrance = Entrance(
+        state, world.path,
+        # A detached command is in the world's own cgroup: nobody would remove another one.
+        spanned=not request.detach, span_id=request.span_id or "",
+    )  # fmt: skip
+    output = _limited_output(context, config, process, request)
+    try:
+        with entrance:
 
-        def start(view: View) -> tuple[Conversation, int]:
-            return _launch(state, process, seccomp, entrance, request, view)
+            def start(view: View) -> tuple[Conversation, int]:
+                return _launch(state, process, seccomp, entrance, request, view, output)
 
-        if state.layer is None and request.span_id is None:
-            (talk, master), span = start(PLAIN), None
-        else:
-            names = (request.span_id, request.session)
-            (talk, master), span = place(state, config, world.path, names, start)
-    if console is not None and master >= 0:
-        send_console(console, master)
-        master = -1
-    if request.detach:
-        _finish(talk, request)
-        return 0
+            if state.layer is None and request.span_id is None:
+                (talk, master), span = start(PLAIN), None
+            else:
+                names = (request.span_id, request.session)
+                (talk, master), span = place(state, config, world.path, names, start)
+        if console is not None and master >= 0:
+            send_console(console, master)
+            master = -1
+        if request.detach:
+            _finish(talk, request)
+            return Outcome(0)
+        command = _Command(talk, master, output, entrance.cgroup, span)
+        outcome = _attend(state, command, request)
+    finally:
+        if output is not None:
+            output.close()
+    for hit in outcome.resources.limits_hit:
+        # Every command of a world with little processor time is slowed down; once is enough, in
+        # what `run` tells at the world's end.
+        if hit.is_fatal:
+            warn(f"{hit.sentence} ({hit.hint})")
+    return outcome
+
+
+def _attend(state: State, command: _Command, request: ExecRequest) -> Outcome:
+    """Stay with a command to its end, and keep what its span has changed."""
     status = CannotExecuteError.status
     try:
-        with Attendance(talk.pid, master) as attendance:
-            _finish(talk, request)
-            status = attendance.wait()
+        used, status = _wait(command, request)
     except CommandNotFoundError as error:
         status = error.status
         raise
     finally:
-        if span is not None:
+        if command.cgroup is not None:
+            command.cgroup.close()
+        if command.span is not None:
             from substrate.world.span import leave_span
 
-            leave_span(state, span, status=status)
-    return status
+            leave_span(state, command.span, status=status)
+    return Outcome(status, used)
+
+
+def _wait(command: _Command, request: ExecRequest) -> tuple[Resources, int]:
+    pid, output, cgroup = command.talk.pid, command.output, command.cgroup
+    if output is not None:
+        output.give()
+        output.what = "the command"
+        output.end = (lambda: end_tree(pid)) if cgroup is None else cgroup.kill
+    attendance = Attendance(pid, command.master_fd, output)
+    with attendance:
+        _finish(command.talk, request)
+        status = attendance.wait()
+    hits = () if output is None else output.hits()
+    if cgroup is None:
+        return of_process(attendance.usage, hits), status
+    return of_span(cgroup, attendance.usage, hits), status
+
+
+def _limited_output(
+    context: Context, config: Config, process: Process, request: ExecRequest
+) -> Limited | None:
+    extension = config.substrate
+    limit = None if extension is None else extension.limits.output_bytes
+    if limit is None or extension is None:
+        return None
+    if not request.detach and request.console_socket is None:
+        from substrate.world.output import Limited
+
+        return Limited(limit, terminal=process.terminal)
+    if not {"limit", OUTPUT_LIMIT}.intersection(
+        (*context.allow_degraded, *extension.allow_degraded)
+    ):
+        message = "the limit output cannot be counted for a command that is detached"
+        hint = f"leave out --detach, or accept it with --allow-degraded {OUTPUT_LIMIT}"
+        raise UnsupportedError(message, hint)
+    return None
 
 
 def _finish(talk: Conversation, request: ExecRequest) -> None:
@@ -155,19 +233,19 @@ def _process(config: Config, state: State, request: ExecRequest) -> Process:
 
 def _launch(
     state: State, process: Process, seccomp: Filter | None, entrance: Entrance,
-    request: ExecRequest, view: View,
+    request: ExecRequest, view: View, output: Limited | None,
 ) -> tuple[Conversation, int]:  # fmt: skip
     if request.executor == "python":
         # It joins as a fork of this very process, which must be untraceable before that.
         from substrate.kernel.identity import set_dumpable
 
         set_dumpable(False)
+    inputs = entrance.inputs | view.inputs | ({} if output is None else output.inputs)
     world = EnteredWorld(
         state.namespaces, state.may_set_groups, entrance.into_cgroup, view.overlay,
-        view.joins_mounts,
+        view.joins_mounts, "stdout" in inputs,
     )  # fmt: skip
     plan = compile_plan(exec_sequence(process, world, seccomp, request.preserve_fds))
-    inputs = entrance.inputs | view.inputs
     talk = Conversation(plan, inputs, request.executor, request.preserve_fds)
     try:
         if world.forks:

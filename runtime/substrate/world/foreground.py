@@ -11,8 +11,11 @@ from substrate.world.console import Relay
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from resource import struct_rusage
     from types import FrameType, TracebackType
     from typing import Any
+
+    from substrate.world.output import Limited
 
 # Not for the world: about our own children and terminal, or sent by our own faults.
 _NOT_FORWARDED = tuple(
@@ -106,14 +109,20 @@ class Attendance:
     """Within `with`: signals go on to a child of ours, and its terminal is relayed.
 
     Entered before the payload runs, so that no signal can come in between and end us instead of
-    it. `master_fd` is the pty master to relay, closed at the end, or -1. `reaped`: the child is
-    our own reaping init.
+    it. `master_fd` is the pty master to relay, closed at the end, or -1. `output` is what its
+    output is limited by. `reaped`: the child is our own reaping init. `usage` is what wait4(2)
+    has told, after `wait`.
     """
 
-    def __init__(self, pid: int, master_fd: int, *, reaped: bool = False) -> None:
+    def __init__(
+        self, pid: int, master_fd: int, output: Limited | None = None, *, reaped: bool = False
+    ) -> None:
+        self.usage: struct_rusage | None = None
         self._pid = pid
+        self._output = output
         self._modes: list[Any] | None = None
-        self._relay = None if master_fd < 0 else Relay(master_fd)
+        budget = None if output is None else output.budget
+        self._relay = None if master_fd < 0 else Relay(master_fd, budget)
         resize = None if self._relay is None else self._relay.copy_size
         self._signals = ForwardedSignals(pid, resize, reaped=reaped)
 
@@ -143,13 +152,20 @@ class Attendance:
     def wait(self) -> int:
         """Stay until the child ends; reap it and return its exit status, 128 + n for a signal."""
         self._signals.begin()
-        if self._relay is not None:
+        pipes = None if self._output is None else self._output.pipes
+        if self._relay is not None or pipes is not None:
             pidfd = os.pidfd_open(self._pid)
             try:
-                self._relay.run(pidfd)
+                if self._relay is not None:
+                    self._relay.run(pidfd)
+                elif pipes is not None:
+                    pipes.relay(pidfd)
             finally:
                 os.close(pidfd)
-        code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        if self._output is not None and self._output.budget.is_exceeded:
+            self._output.end()
+        _, status, self.usage = os.wait4(self._pid, 0)
+        code = os.waitstatus_to_exitcode(status)
         if code == -_SIGKILL and self._signals.ended_by:
             return 128 + self._signals.ended_by
         return code if code >= 0 else 128 - code

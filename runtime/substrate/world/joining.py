@@ -10,18 +10,26 @@ from substrate.kernel import procfs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from substrate.cgroups.group import Cgroup
+    from substrate.cgroups.spans import SpanCgroup
     from substrate.world.state import State
 
 
 class Entrance:
     """Within `with`: the inputs of the plans in `isolation/entering.py`, by name.
 
-    `owner` is the world's state directory. Raises `WorldStateError` when the world has ended.
+    `owner` is the world's state directory. With `spanned` who enters begins in a cgroup of its own
+    where the world has one: `cgroup`, which is the caller's to close unless the block fails. Raises
+    `WorldStateError` when the world has ended.
     """
 
-    def __init__(self, state: State, owner: str) -> None:
+    def __init__(
+        self, state: State, owner: str, *, spanned: bool = False, span_id: str = ""
+    ) -> None:
+        self.cgroup: SpanCgroup | None = None
+        self._span_id = span_id
         self._state = state
         self._owner = owner
+        self._spanned = spanned
         self._seat: Cgroup | None = None  # its descriptor is one of the inputs
         self.inputs: dict[str, int] = {}
 
@@ -39,7 +47,9 @@ class Entrance:
             raise
         return self
 
-    def __exit__(self, *_details: object) -> None:
+    def __exit__(self, kind: object = None, *_details: object) -> None:
+        if kind is not None and self.cgroup is not None:
+            self.cgroup.close()
         for fd in self.inputs.values():
             os.close(fd)
         self.inputs.clear()
@@ -56,6 +66,14 @@ class Entrance:
             path = f"/proc/{self._state.pid}/ns/cgroup"
             self.inputs["namespace:cgroup"] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         if not self._state.cgroup:
+            return
+        if self._spanned:
+            from substrate.cgroups.spans import SpanCgroup
+
+            self.cgroup = SpanCgroup.make(self._state.cgroup, self._owner, self._span_id)
+            if self.cgroup is not None:
+                self._seat = self.cgroup.own
+                self.inputs["cgroup"] = os.dup(self._seat.fd)
             return
         # Loaded where there is a cgroup: it costs a millisecond.
         from substrate.cgroups.owned import open_world

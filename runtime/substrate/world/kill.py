@@ -40,13 +40,26 @@ def kill(context: Context, world_id: str, signal: int, *, everybody: bool = Fals
     with World.open(context, world_id) as world:
         state = world.read()
     if everybody:
-        # Nobody left is what was wanted, as under runc.
-        for pid in world_processes(state, world.path):
-            _send(pid, procfs.start_time(pid), signal)
+        kill_all(state, world.path, signal)
         return
     if state.current_status not in _ALIVE or not _send(state.pid, state.start_time, signal):
         message = f"container not running: {world_id} is {state.current_status}"
         raise WorldStateError(message, f"substrate-runtime state {world_id}")
+
+
+def kill_all(state: State, owner: str, signal: int) -> None:
+    """Send a signal to every process of a world; nobody left is what was wanted, as under runc.
+
+    Through its cgroup none is missed: SIGKILL reaches those just being forked, and for any other
+    signal the world is stopped meanwhile. `owner` is the world's state directory.
+    """
+    if state.cgroup and signal:
+        from substrate.world.limits import signal_all
+
+        if signal_all(state, owner, signal):
+            return
+    for pid in world_processes(state, owner):
+        _send(pid, procfs.start_time(pid), signal)
 
 
 def world_processes(state: State, owner: str = "") -> list[int]:

@@ -6,17 +6,18 @@ import os
 
 from substrate.cgroups.owned import open_world, remove_world
 from substrate.cgroups.place import make_world, seat
-from substrate.cgroups.report import limits_hit
-from substrate.cgroups.statistics import read_statistics
+from substrate.world.outcome import of_process, of_world
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from resource import struct_rusage
 
     from substrate.cgroups.group import Cgroup
     from substrate.cgroups.limits import Files
     from substrate.cgroups.report import LimitHit
     from substrate.isolation.spec import ResolvedCgroup
+    from substrate.world.outcome import Resources
     from substrate.world.state import State
 
 
@@ -44,13 +45,25 @@ def remove_cgroup(state: State, owner: str, warn: Callable[[str], None]) -> None
         warn(f"the cgroup {state.cgroup} is not this world's, and was left as it is")
 
 
-def hits_of(state: State, owner: str) -> tuple[LimitHit, ...]:
-    """Return the limits that a world has met, none when it has no cgroup any more."""
+def used_by_world(
+    state: State, owner: str, usage: struct_rusage | None, hits: tuple[LimitHit, ...]
+) -> Resources:
+    """Return what a world has used, by its cgroup while that is there."""
     world = open_world(state.cgroup, owner) if state.cgroup else None
     if world is None:
-        return ()
+        return of_process(usage, hits)
     with world:
-        return limits_hit(read_statistics(world.fd))
+        return of_world(world, usage, hits)
+
+
+def signal_all(state: State, owner: str, number: int) -> bool:
+    """Send a signal to all in a world's cgroup; False when it has none."""
+    world = open_world(state.cgroup, owner)
+    if world is None:
+        return False
+    with world:
+        world.signal(number)
+    return True
 
 
 def processes_of(state: State, owner: str) -> list[int] | None:

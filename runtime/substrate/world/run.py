@@ -10,7 +10,9 @@ from substrate.record import record
 from substrate.world.console import connect_console, send_console
 from substrate.world.create import create
 from substrate.world.delete import remove
+from substrate.world.ending import end_world
 from substrate.world.foreground import Attendance
+from substrate.world.outcome import Outcome, of_process
 from substrate.world.pidfile import write_pid_file
 from substrate.world.start import after_start, before_start, start_watcher
 from substrate.world.store import World
@@ -18,10 +20,13 @@ from substrate.world.store import World
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from resource import struct_rusage
 
+    from substrate.cgroups.report import LimitHit
     from substrate.isolation.timing import Durations
     from substrate.world.context import Context
     from substrate.world.create import Created, CreateRequest
+    from substrate.world.outcome import Resources
     from substrate.world.state import State
 
 
@@ -44,8 +49,8 @@ def run(
     warn: Callable[[str], None],
     manner: Manner,
     on_timings: Callable[[Durations], None] | None = None,
-) -> int:
-    """Run a world to its end and return its exit status; detached, return 0 once it runs."""
+) -> Outcome:
+    """Run a world to its end and return how it ended; detached, return once it runs."""
     console = None if manner.console_socket is None else connect_console(manner.console_socket)
     with World.claim(context, request.world_id) as world:
         created = create(context, request, world, on_timings)
@@ -57,21 +62,32 @@ def run(
             master = -1
         if manner.detach:
             start_watcher(_start(context, world, created, manner, request.executor, warn))
-            return 0
+            return Outcome(0)
         extension = created.config.substrate
         reaped = extension is not None and extension.init
-        with Attendance(created.state.pid, master, reaped=reaped) as attendance:
-            state = _start(context, world, created, manner, request.executor, warn)
-            # Not under the lock: `kill`, `exec` and `state` come in meanwhile.
-            world.unlock()
-            watcher = start_watcher(state)
-            status = attendance.wait()
+        output = created.output
+        attendance = Attendance(created.state.pid, master, output, reaped=reaped)
+        try:
+            with attendance:
+                state = _start(context, world, created, manner, request.executor, warn)
+                # Not under the lock: `kill`, `exec` and `state` come in meanwhile.
+                world.unlock()
+                watcher = start_watcher(state)
+                if output is not None:
+                    output.end = lambda: end_world(state, world.path)
+                status = attendance.wait()
+        finally:
+            if output is not None:
+                output.close()
+        hits = () if output is None else output.hits()
         if watcher is not None:
-            _tell_time(watcher, state, warn)
-        _tell_limits(world, state, warn)
+            hits += _time_hit(watcher, state)
+        used = _used(world, state, attendance.usage, hits)
+        for hit in used.limits_hit:
+            warn(f"{hit.sentence} ({hit.hint})" if hit.hint else hit.sentence)
         if not manner.keep:
             _remove_if_there(world, state, warn)
-        return status
+        return Outcome(status, used)
 
 
 def _start(
@@ -98,23 +114,24 @@ def _start(
     return state
 
 
-def _tell_time(watcher: int, state: State, warn: Callable[[str], None]) -> None:
+def _time_hit(watcher: int, state: State) -> tuple[LimitHit, ...]:
     # It ends with the world; with status 0 when it was it that ended the world.
     _, status = os.waitpid(watcher, 0)
-    if status == 0:
-        warn(
-            f"wallTime: the world was ended after {state.wall_time_s} s with all its processes"
-            " (raise $.substrate.limits.wallTime)"
-        )
+    if status != 0:
+        return ()
+    from substrate.world.walltime import hit
+
+    return (hit(state.wall_time_s or 0),)
 
 
-def _tell_limits(world: World, state: State, warn: Callable[[str], None]) -> None:
-    if not state.cgroup:
-        return
-    from substrate.world.limits import hits_of
+def _used(
+    world: World, state: State, usage: struct_rusage | None, hits: tuple[LimitHit, ...]
+) -> Resources:
+    if state.cgroup:
+        from substrate.world.limits import used_by_world
 
-    for hit in hits_of(state, world.path):
-        warn(f"{hit.sentence} ({hit.hint})" if hit.hint else hit.sentence)
+        return used_by_world(state, world.path, usage, hits)
+    return of_process(usage, hits)
 
 
 def _remove_if_there(world: World, state: State, warn: Callable[[str], None]) -> None:

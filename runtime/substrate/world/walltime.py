@@ -15,6 +15,7 @@ from substrate.kernel.spawn import spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from substrate.cgroups.report import LimitHit
     from substrate.kernel.plan import Plan
     from substrate.world.state import State
 
@@ -42,6 +43,20 @@ def watch(state: State, wall_time_s: float) -> int | None:
             os.close(kill_fd)
     finally:
         os.close(pidfd)
+
+
+def hit(wall_time_s: float) -> LimitHit:
+    """Return what is told of a world that the watcher has ended."""
+    from substrate.cgroups.report import LimitHit
+
+    sentence = (
+        f"out of time: the limit of {wall_time_s:g} s was reached and the world was ended with"
+        " all its processes"
+    )
+    return LimitHit(
+        "wallTime", wall_time_s, wall_time_s, 1, is_fatal=True, sentence=sentence,
+        hint="raise it with substrate.limits.wallTime",
+    )  # fmt: skip
 
 
 def _plan(wall_time_s: float, *, by_cgroup: bool) -> Plan:

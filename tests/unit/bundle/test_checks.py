@@ -164,7 +164,7 @@ FAULTS: list[tuple[str, dict[str, Any], str]] = [
     (
         "ours",
         {"substrate.allowDegraded": ["No Way"]},
-        "$.substrate.allowDegraded[0]: expected a name like host-uid-0",
+        "$.substrate.allowDegraded[0]: expected one of cgroup, cgroup.memory, ",
     ),
 ]
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 def request_of(arguments: Arguments, *, listening: bool, attended: bool = False) -> CreateRequest:
     """Return what `create` and `run` are asked for; `attended`: the caller relays a terminal."""
     config = arguments.text("config")
+    is_sent = arguments.text("console_socket") is not None
     return CreateRequest(
         world_id=arguments.operands[0],
         bundle=bundle_directory(arguments),
@@ -30,7 +31,8 @@ def request_of(arguments: Arguments, *, listening: bool, attended: bool = False)
         project=arguments.text("project"),
         overrides=overrides_of(arguments),
         listening=listening,
-        has_console=attended or arguments.text("console_socket") is not None,
+        has_console=attended or is_sent,
+        attended=attended and not is_sent,
         idle=arguments.flag("idle"),
         no_pivot=arguments.flag("no_pivot"),
         new_keyring=not arguments.flag("no_new_keyring"),

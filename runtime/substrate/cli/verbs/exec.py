@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from substrate.cli.calls import context_of
+from substrate.cli.report import warn
 from substrate.cli.requests import overrides_of, preserved_fds
 from substrate.errors import UnsupportedError
 from substrate.world.exec import ExecRequest, execute
@@ -32,4 +33,4 @@ def run(arguments: Arguments) -> int:
         span_id=arguments.text("span"),
         session=arguments.text("session") or "",
     )
-    return execute(context_of(arguments), request)
+    return execute(context_of(arguments), request, warn).status

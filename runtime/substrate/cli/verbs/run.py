@@ -25,4 +25,4 @@ def run(arguments: Arguments) -> int:
             console_socket=arguments.text("console_socket"),
         ),
         timings_printer(arguments),
-    )
+    ).status

@@ -69,6 +69,20 @@ class TakeInput:
 
 
 @record
+class TakeOutput:
+    """Standard output and error from the plan's inputs "stdout" and "stderr", to be relayed."""
+
+    def describe(self) -> str:
+        """Say what the step does."""
+        return "take the output and error that are relayed"
+
+    def lower(self, out: Lowering) -> None:
+        """Append the system calls."""
+        out.plan.call("dup3", out.plan.input("stdout"), 1, 0)
+        out.plan.call("dup3", out.plan.input("stderr"), 2, 0)
+
+
+@record
 class EnterOldRoot:
     """Back to the root of before the world's: the plan's input "root"."""
 

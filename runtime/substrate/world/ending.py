@@ -1,0 +1,54 @@
+"""Ending a world, or one command of it, with everything that it has started."""
+
+from __future__ import annotations
+
+import os
+
+from substrate.kernel import procfs, signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from substrate.world.state import State
+
+_SIGKILL, _SIGSTOP = 9, 19
+_ROUNDS = 50
+
+
+def end_world(state: State, owner: str) -> None:
+    """Kill every process of a world; `owner` is its state directory. Does not wait."""
+    if "pid" in state.namespaces:
+        # The end of pid 1 is the end of all.
+        _send([state.pid], _SIGKILL)
+        return
+    from substrate.world.kill import kill_all
+
+    kill_all(state, owner, _SIGKILL)
+
+
+def end_tree(pid: int) -> None:
+    """Kill a child of this process and all that descends from it, where it has no cgroup.
+
+    They are stopped first, so that nobody is born meanwhile. A daemon that has already become a
+    child of the world's first process is not among them.
+    """
+    known: set[int] = set()
+    for _ in range(_ROUNDS):
+        found = {pid, *procfs.descendants(pid)} - known
+        if not found:
+            break
+        _send(found, _SIGSTOP)
+        known |= found
+    _send(known, _SIGKILL)
+
+
+def _send(pids: set[int] | list[int], number: int) -> None:
+    for pid in pids:
+        pidfd = procfs.open_pidfd(pid, procfs.start_time(pid) or 0)
+        if pidfd is None:
+            continue
+        try:
+            signals.send(pidfd, number)
+        except ProcessLookupError:
+            continue
+        finally:
+            os.close(pidfd)
