@@ -59,7 +59,7 @@ def test_values_are_those_of_the_bundle_and_all_of_a_world_is_in_its_cgroup(
     pid = calls.state(runtime, "w")["pid"]
     assert str(pid) in (cgroup / "cgroup.procs").read_text("utf-8").split()
     seen = runtime("exec", "w", "cat", "/proc/self/cgroup").ok().stdout
-    assert seen == "0::/\n"
+    assert seen.startswith("0::/span-")
     calls_in = runtime("exec", "--detach", "w", "sleep", "600").ok()
     assert calls_in.status == 0
     assert len(runtime("ps", "--format", "json", "w").ok().json()) == 2

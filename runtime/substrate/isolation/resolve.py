@@ -106,18 +106,14 @@ def resolve(
             config, demand.cgroup_name or demand.world_id, losses.lose, privileged=privileged
         )
     _check_unavailable(config, process, losses, has_cgroup=cgroup is not None)
-    if _limits_output(extension) and not demand.attended:
-        losses.lose(OUTPUT_LIMIT, OUTPUT_REASON)
+    relays_output = _relays_output(extension, process, demand, losses)
     if has_unlocked_mounts(config, process, privileged=privileged):
         losses.lose(unlocked.NAME, unlocked.REASON)
     project = _resolve_project(config, demand)
     identity, user = choose_identity(
-        config,
-        demand.world_id,
-        None if project is None else project.path,
-        privileged=privileged,
-        host_ids=demand.host_ids,
-    )
+        config, demand.world_id, None if project is None else project.path,
+        privileged=privileged, host_ids=demand.host_ids,
+    )  # fmt: skip
     if identity is not None and user is not None and identity.uid_map[0].host_id == 0:
         losses.lose(HOST_UID_0, "uid 0 in the world is uid 0 of the host")
     process = with_user(_with_open_files(process, extension), user, asked=demand.user_given)
@@ -147,17 +143,20 @@ def resolve(
         no_pivot=demand.no_pivot,
         new_keyring=demand.new_keyring,
         preserve_fds=demand.preserve_fds,
-        relays_output=demand.attended and _limits_output(extension) and _has_streams(process),
+        relays_output=relays_output,
         degraded=tuple(losses.found),
     )
 
 
-def _limits_output(extension: SubstrateConfig | None) -> bool:
-    return extension is not None and extension.limits.output_bytes is not None
-
-
-def _has_streams(process: Process | None) -> bool:
-    return process is not None and not process.terminal
+def _relays_output(
+    extension: SubstrateConfig | None, process: Process | None, demand: Demand, losses: _Losses
+) -> bool:
+    """Whether the payload's output goes through pipes; a terminal is relayed in any case."""
+    if extension is None or extension.limits.output_bytes is None:
+        return False
+    if not demand.attended:
+        losses.lose(OUTPUT_LIMIT, OUTPUT_REASON)
+    return demand.attended and process is not None and not process.terminal
 
 
 def _check_unavailable(

@@ -16,7 +16,8 @@ import stat
 from functools import partial
 
 from substrate.cgroups.marked import find_marked, holds_process
-from substrate.cgroups.owned import remove_world
+from substrate.cgroups.owned import open_world, remove_world
+from substrate.cgroups.spans import forgotten
 from substrate.errors import (
     SubstrateError,
     WorldExistsError,
@@ -150,6 +151,18 @@ def _judged(world: World, sweep: Sweep) -> Iterator[Leftover]:
             path = os.path.join(world.path, name)
             found = Leftover("file", path, "its writer was killed", f"rm {_quoted(path)}")
             yield sweep.take(found, partial(world.remove_file, name))
+    yield from _forgotten_spans(state, world.path, sweep)
+
+
+def _forgotten_spans(state: State, owner: str, sweep: Sweep) -> Iterator[Leftover]:
+    """Yield the cgroups of commands that have ended without their `exec`."""
+    world = open_world(state.cgroup, owner) if state.cgroup else None
+    if world is None:
+        return
+    with world:
+        for directory in forgotten(world, remove=not sweep.dry):
+            why, outcome = "a command that has ended", FOUND if sweep.dry else REMOVED
+            yield Leftover("cgroup", directory, why, f"rmdir {_quoted(directory)}", outcome)
 
 
 def _never_came_to_be(state: State, names: list[str]) -> str | None:
