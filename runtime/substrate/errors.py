@@ -14,6 +14,7 @@
     │  ├─ TraceWriteError          1    a record could not be written
     │  └─ SpanNotFoundError        1    no record of the trace has that span
     ├─ StepError                   1    a step of the isolation sequence failed in the kernel
+    │  └─ LayerInUseError          1    somebody can still write to the layer of an earlier span
     ├─ CannotExecuteError        126    the program is there and cannot be run
     └─ CommandNotFoundError      127    the program is not there
 

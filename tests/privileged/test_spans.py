@@ -33,7 +33,9 @@ def test_each_span_has_its_own_diff_and_sees_what_the_spans_before_it_did(
 ) -> None:
     session = Session(any_runtime, FILES)
     session.span("s1", "echo more >>a; echo x >new").ok()
-    assert session.span("s2", "cat a new; rm new; mv d e; chmod 600 a").ok().stdout == "one\nmore\nx\n"
+    assert (
+        session.span("s2", "cat a new; rm new; mv d e; chmod 600 a").ok().stdout == "one\nmore\nx\n"
+    )
     assert session.span("s3", "ls; cat e/b; touch late").ok().stdout == "a\ne\ntwo\n"
     assert session.lines("s1") == ["~ a", "+ new"]
     assert session.lines("s2") == ["m a", "> d/ -> e/", "- new"]
@@ -81,12 +83,14 @@ def test_span_joins_the_layer_that_earlier_processes_still_write_to(any_runtime:
     session.span("s0", "echo x >before").ok()
     server = "(while [ ! -e stop ]; do sleep 0.05; done; echo x >stopped) >/dev/null 2>&1 &"
     session.span("s1", f"echo x >mine; {server}").ok()
-    assert session.span("s2", "cat mine; echo y >>mine; rm a before; touch stop").ok().stdout == "x\n"
+    assert (
+        session.span("s2", "cat mine; echo y >>mine; rm a before; touch stop").ok().stdout == "x\n"
+    )
     assert session.record("s1")["attribution"] == "own"
     assert session.record("s2")["attribution"] == "shared"
     assert session.layers() == ["1.s0", "2.s1"]
     assert {"- a", "- before", "~ mine", "+ stop"} <= set(session.lines("s2"))
-    until(lambda: (session.data / "layers/2.s1/upper/stopped").exists())
+    until((session.data / "layers/2.s1/upper/stopped").exists)
     # The server is gone, so the next span has a layer again.
     session.span("s3", "rm stopped").ok()
     assert session.record("s3")["attribution"] == "own"
@@ -103,9 +107,7 @@ def test_spans_share_the_layer_of_a_world_whose_first_process_is_a_payload(
     assert session.record("s1")["attribution"] == "shared"
     assert session.layers() == []
     assert session.lines("s1") == ["- a", "+ new"]
-    assert session.lines("s2") == ["m d/", "+ link  ! symlink-leaves-project"] or session.lines(
-        "s2"
-    ) == ["m d/", "+ link", "~ new"]
+    assert session.lines("s2") == ["m d/", "+ link", "~ new"]
     assert session.lines() == ["- a", "m d/", "+ link", "+ new"]
 
 
@@ -135,8 +137,12 @@ def test_diff_of_a_span_is_kept_when_its_layer_is_gone(any_runtime: Runtime) -> 
 def test_deep_stack_is_one_tree(any_runtime: Runtime) -> None:
     session = Session(any_runtime, FILES)
     for number in range(12):
-        session.span(f"s{number}", f"echo {number} >>a; mkdir -p d/{number}; echo {number} >d/{number}/f")
-    assert session.span("last", "cat a; cat d/*/f | wc -l; rm -r d/3").ok().stdout.split()[-1] == "12"
+        session.span(
+            f"s{number}", f"echo {number} >>a; mkdir -p d/{number}; echo {number} >d/{number}/f"
+        )
+    assert (
+        session.span("last", "cat a; cat d/*/f | wc -l; rm -r d/3").ok().stdout.split()[-1] == "12"
+    )
     assert session.lines("s5") == ["~ a", "+ d/5/", "+ d/5/f"]
     assert session.lines("last") == ["- d/3/", "- d/3/f"]
     assert len(session.lines()) == 1 + 2 * 11

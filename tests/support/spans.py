@@ -6,6 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from tests.support import bundles
 from tests.support.attack import host_view_bundle
 from tests.support.calls import public_directory
 
@@ -21,8 +22,15 @@ class Session:
     """World `w` of a project, which spans see at `/work`."""
 
     def __init__(
-        self, runtime: Runtime, files: dict[str, str], *, idle: bool = True, **project: Any
+        self,
+        runtime: Runtime,
+        files: dict[str, str],
+        *,
+        idle: bool = True,
+        bundle: dict[str, Any] | None = None,
+        **project: Any,
     ) -> None:
+        """Start it; `bundle` and `project` change the bundle and its project."""
         self.runtime = runtime
         self.project: Path = public_directory(runtime, "project")
         for name, text in files.items():
@@ -31,9 +39,10 @@ class Session:
             path.write_text(text, encoding="utf-8")
         for path in (self.project, *self.project.rglob("*")):
             os.chown(path, runtime.uid, runtime.gid, follow_symlinks=False)
-        bundle = host_view_bundle(runtime, substrate={"project": {"at": AT, **project}})
+        shown = {"substrate": {"project": {"at": AT, **project}}}
+        path = host_view_bundle(runtime, **bundles.merged(bundle or {}, shown))
         first = ("w",) if idle else ("w", "sleep", "600")
-        words = ("--detach", "--bundle", bundle, "--project", self.project, *first)
+        words = ("--detach", "--bundle", path, "--project", self.project, *first)
         runtime("run", *(("--idle",) if idle else ()), *words).ok()
 
     def span(self, span_id: str, script: str, **options: Any) -> Result:
@@ -67,4 +76,3 @@ class Session:
         text = (self.data / "spans" / f"{span_id}.json").read_text("utf-8")
         found: dict[str, Any] = json.loads(text)
         return found
-

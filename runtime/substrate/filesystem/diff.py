@@ -35,9 +35,7 @@ def diff_layer(upper: str, lower: str, xattr_prefix: str, work: str = "") -> FsD
     return diff_layers([upper], [lower], xattr_prefix, index_path(upper, work))
 
 
-def diff_layers(
-    uppers: list[str], lowers: list[str], xattr_prefix: str, index: str = ""
-) -> FsDiff:
+def diff_layers(uppers: list[str], lowers: list[str], xattr_prefix: str, index: str = "") -> FsDiff:
     """Return every difference between the tree of `lowers` and that of `uppers` over them.
 
     Both lists have the topmost first; the last of `lowers` is the project, all others are upper

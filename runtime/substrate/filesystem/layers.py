@@ -41,18 +41,28 @@ def make_layer(directory: str, project: str, at: str, userxattr: bool) -> Layer:
     owner and extended attributes. Raises `SubstrateError` when the owner cannot be set.
     """
     upper, work = os.path.join(directory, "upper"), os.path.join(directory, "work")
-    project_fd = os.open(project, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for path in (upper, work):
+        os.mkdir(path, 0o700)
+    copy_root(project, upper)
+    return Layer(upper, work, project, at, userxattr)
+
+
+def copy_root(source: str, upper: str) -> None:
+    """Give an upper directory the mode, owner, attributes and times of what it comes to cover.
+
+    It is the root of what the world sees. Raises `SubstrateError` when the owner cannot be set.
+    """
+    source_fd = os.open(source, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for path in (upper, work):
-            os.mkdir(path, 0o700)
         upper_fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            _copy_root(project_fd, upper_fd, project)
+            _copy_root(source_fd, upper_fd, source)
+            status = os.fstat(source_fd)
+            os.utime(upper_fd, ns=(status.st_atime_ns, status.st_mtime_ns))
         finally:
             os.close(upper_fd)
     finally:
-        os.close(project_fd)
-    return Layer(upper, work, project, at, userxattr)
+        os.close(source_fd)
 
 
 def overlay_options(layer: Layer) -> tuple[tuple[str, str | None], ...]:

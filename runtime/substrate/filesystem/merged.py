@@ -11,7 +11,6 @@ together are what was there before.
 
 from __future__ import annotations
 
-import os
 import stat
 
 from substrate.filesystem.items import Item
@@ -19,6 +18,8 @@ from substrate.filesystem.marks import Marks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
+
     from substrate.filesystem.descriptors import Folder, Tree
 
     # Hits, and the path in the tree below that they lie over.
@@ -274,4 +275,3 @@ def as_item(hits: list[Hit], path: str) -> Item:
         else:
             item.data = Item(content.folder, content.name, content.status)
     return item
-

@@ -23,7 +23,6 @@ from substrate.filesystem.merged import Directory, as_item
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
 
     from substrate.filesystem.merged import Hit, Merged, Part
@@ -218,9 +217,7 @@ class Walk:
         inner = Step(step.path_of(name), upper, merged.below(hits, place), None)
         self._folder(inner, after, before, moved=moved)
 
-    def _folder(
-        self, step: Step, after: Item, before: Item | None, *, moved: bool = False
-    ) -> None:
+    def _folder(self, step: Step, after: Item, before: Item | None, *, moved: bool = False) -> None:
         """Compare a directory with what was there, and queue the visit of its entries."""
         below = step.below
         if before is None:

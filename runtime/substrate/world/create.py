@@ -278,9 +278,7 @@ def _with_layer(
     owner = group = -1
     if spec.mounts_from_runtime and spec.identity is not None and spec.identity.idmapped:
         owner, group = spec.identity.uid_map[0].host_id, spec.identity.gid_map[0].host_id
-    layer = states.Layer(
-        project.path, project.at, project.layer, not spec.rootful, owner, group
-    )
+    layer = states.Layer(project.path, project.at, project.layer, not spec.rootful, owner, group)
     return replace(state, layer=layer, data=world.data)
 
 

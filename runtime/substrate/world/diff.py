@@ -60,7 +60,9 @@ def world_changes(state: State) -> Changes:
     base = _upper(state, BASE_LAYER)
     uppers = [*(_upper(state, one) for one in reversed(layers)), base]
     # Under other layers the index of the lowest is out of use: see stack_options.
-    return Changes(uppers, [_project(state)], _prefix(state), "" if layers else index_path(base, ""))
+    return Changes(
+        uppers, [_project(state)], _prefix(state), "" if layers else index_path(base, "")
+    )
 
 
 def layer_changes(state: State, layer: SpanLayer) -> Changes:

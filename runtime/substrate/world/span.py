@@ -18,7 +18,7 @@ from substrate.kernel import procfs
 from substrate.record import record
 from substrate.world.kill import world_processes
 from substrate.world.placing import View
-from substrate.world.spans import OWN, SHARED, claim, is_known, record_diff
+from substrate.world.spans import OWN, SHARED, check_unknown, claim, record_diff
 from substrate.world.stack import (
     BASE_LAYER,
     LayerStack,
@@ -69,8 +69,8 @@ def enter_span(
     check_span_id(span_id)
     assert state.layer is not None  # noqa: S101 -- see placing.py
     with LayerStack(state.layer, state.data) as stack:
-        is_known(state.data, span_id)
         layers = stack.layers()
+        check_unknown(state.data, span_id, layers)
         deadline = time.monotonic() + _REST_TIMEOUT_S
         while layers or is_at_rest(state, owner):
             try:
@@ -133,7 +133,6 @@ def _over_new_layer(
     try:
         _open_namespaces(state, inputs)
         result = start(View(overlay, joins_mounts=False, inputs=inputs))
-        claim(state.data, names, new.number, OWN)
     except BaseException:
         stack.drop(new)
         raise
@@ -141,7 +140,7 @@ def _over_new_layer(
         for fd in inputs.values():
             os.close(fd)
     if idle_top is not None:
-        stack.drop(idle_top)
+        stack.spare(idle_top)
     return result, Span(*names, new, OWN, None)
 
 

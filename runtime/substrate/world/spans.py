@@ -1,7 +1,6 @@
-"""What is kept of each span below the world's data directory: `spans/ID.json`.
+"""What is kept of each span below the world's data directory: `spans/ID.json`, all it changed.
 
-First that it has begun, so that its id is taken; then, in its place, all that it changed. The
-record outlives the layer: dropped and squashed layers leave it as it is.
+The record outlives the layer: dropped and squashed layers leave it as it is.
 """
 
 from __future__ import annotations
@@ -10,14 +9,15 @@ import os
 
 from substrate import jsontext
 from substrate.errors import SubstrateError, WorldStateError
-from substrate.filesystem.entries import FsDiff
-from substrate.filesystem.recorded import from_json
+from substrate.world.stack import check_span_id, read_layers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from substrate.filesystem.entries import FsDiff
     from substrate.world.span import Span
+    from substrate.world.stack import SpanLayer
 
 SPANS = "spans"
 # Whether a span had its layer for itself.
@@ -26,9 +26,10 @@ OWN, SHARED = "own", "shared"
 _FEW = 500
 
 
-def is_known(data: str, span_id: str) -> None:
+def check_unknown(data: str, span_id: str, layers: list[SpanLayer]) -> None:
     """Raise `WorldStateError` when there is a span of that id."""
-    if os.path.lexists(_path(data, span_id)):
+    taken = any(layer.span_id == span_id for layer in layers)
+    if taken or os.path.lexists(_path(data, span_id)):
         message = f"there is a span {span_id} already"
         raise WorldStateError(message, "every span needs an id of its own")
 
@@ -41,9 +42,8 @@ def free_id(data: str, word: str, number: int) -> str:
 
 
 def claim(data: str, names: tuple[str, str], layer: int, attribution: str) -> None:
-    """Record that a span has begun."""
+    """Record that a span has begun that has no layer to be known by."""
     span_id, session = names
-    os.makedirs(f"{data}/{SPANS}", 0o700, exist_ok=True)
     begun = {"span": span_id, "session": session, "layer": layer, "attribution": attribution}
     _write(data, span_id, jsontext.dumps(begun))
 
@@ -63,10 +63,15 @@ def record_diff(data: str, span: Span, diff: FsDiff, facts: dict[str, Any]) -> N
 
 def read_record(data: str, span_id: str) -> dict[str, Any]:
     """Return what is known of a span; raises `SubstrateError` when it is nothing."""
+    check_span_id(span_id)
     try:
         with open(_path(data, span_id), "rb") as file:
             raw = file.read()
     except FileNotFoundError:
+        for layer in read_layers(data):
+            if layer.span_id == span_id:
+                # It runs, or its end was not recorded.
+                return {"span": span_id, "layer": layer.number, "attribution": OWN}
         message = f"there is no span {span_id} in this world"
         raise SubstrateError(message) from None
     told: dict[str, Any] = jsontext.loads(raw)
@@ -75,6 +80,8 @@ def read_record(data: str, span_id: str) -> dict[str, Any]:
 
 def recorded_diff(data: str, span_id: str) -> FsDiff | None:
     """Return what a span changed as it was recorded; None while that was not done."""
+    from substrate.filesystem.recorded import from_json
+
     told = read_record(data, span_id).get("fs_diff")
     return None if told is None else from_json(told)
 
@@ -95,7 +102,11 @@ def _write(data: str, span_id: str, text: str) -> None:
     path = _path(data, span_id)
     temporary = f"{data}/{SPANS}/.{span_id}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(temporary, flags, 0o600)
+    try:
+        fd = os.open(temporary, flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(f"{data}/{SPANS}", 0o700, exist_ok=True)
+        fd = os.open(temporary, flags, 0o600)
     with open(fd, "wb") as file:
         file.write(text.encode())
     os.rename(temporary, path)

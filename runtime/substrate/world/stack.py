@@ -12,7 +12,7 @@ import fcntl
 import os
 
 from substrate.errors import UsageError, WorldNotFoundError, WorldStateError
-from substrate.filesystem.layers import Stacked, make_layer
+from substrate.filesystem.layers import Stacked, copy_root
 from substrate.record import record
 
 TYPE_CHECKING = False
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 LAYERS = "layers"
 BASE = "layer"
 LOCK_TIMEOUT_S = 30.0
-_NEW, _DROPPED = ".new", ".dropped-"
+_NEW, _SPARE, _DROPPED = ".new", ".spare", ".dropped-"
+# Of a layer; the last is for the overlay by which `CheckAtRest` asks, without root.
+_PARTS = ("upper", "work", "rest")
 _CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 _LONGEST = 64
 
@@ -99,20 +101,45 @@ class LayerStack:
         layer = SpanLayer(below.number + 1, span_id)
         folder = f"{self.data}/{LAYERS}"
         new = f"{folder}/{_NEW}"
-        try:
-            os.mkdir(folder, 0o700)
-        except FileExistsError:
-            # A call that was killed may have left one.
-            remove(new)
-        os.mkdir(new, 0o700)
         source = f"{self.path(below)}/upper"
-        make_layer(new, source, self.layer.at, self.layer.userxattr)
-        status = os.stat(source)
-        os.utime(f"{new}/upper", ns=(status.st_atime_ns, status.st_mtime_ns))
-        if self.layer.userxattr:
-            os.mkdir(f"{new}/rest", 0o700)
+        if not self._reuse(new):
+            try:
+                os.mkdir(folder, 0o700)
+            except FileExistsError:
+                # A call that was killed may have left one.
+                remove(new)
+            os.mkdir(new, 0o700)
+            for name in _PARTS if self.layer.userxattr else _PARTS[:-1]:
+                os.mkdir(f"{new}/{name}", 0o700)
+        copy_root(source, f"{new}/upper")
         os.rename(new, self.path(layer))
         return layer
+
+    def _reuse(self, new: str) -> bool:
+        """Take what a span that changed nothing has left, which is cheaper than making it anew."""
+        try:
+            os.rename(f"{self.data}/{LAYERS}/{_SPARE}", new)
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+            return False
+        # A volatile overlay leaves a mark there, by which the kernel refuses to mount it again.
+        try:
+            for name in ("/incompat/volatile/dirty", "/incompat/volatile", "/incompat", ""):
+                path = f"{new}/work/work{name}"
+                os.unlink(path) if name.endswith("dirty") else os.rmdir(path)
+        except OSError:
+            remove(f"{new}/work/work")
+        return True
+
+    def spare(self, layer: SpanLayer) -> None:
+        """Take an empty layer out of the stack and keep its directories for the next one."""
+        try:
+            os.rename(self.path(layer), f"{self.data}/{LAYERS}/{_SPARE}")
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+            self.drop(layer)
 
     def drop(self, layer: SpanLayer) -> None:
         """Take a layer out of the stack and remove it."""

@@ -20,7 +20,6 @@ from substrate.record import record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from substrate.isolation.lowering import Lowering
-    from substrate.kernel.plan import Cell
 
 CHECK_AT_REST = "check that nobody writes to the layer before"
 # The cell the finished overlay is carried in.
@@ -209,4 +208,3 @@ class JoinMountNamespace:
     def lower(self, out: Lowering) -> None:
         """Append the system calls."""
         out.plan.call("setns", out.plan.input("namespace:mount"), Clone.NEWNS)
-
