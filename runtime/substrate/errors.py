@@ -10,6 +10,9 @@
     ├─ WorldExistsError            1    the id is in use
     ├─ WorldNotFoundError          1    "container … does not exist"
     ├─ WorldStateError             1    the verb does not fit the world's status
+    ├─ TraceError                  1    the trace cannot be read, or is not what it was
+    │  ├─ TraceWriteError          1    a record could not be written: what it tells of has no record
+    │  └─ SpanNotFoundError        1    no record of the trace has that span
     ├─ StepError                   1    a step of the isolation sequence failed in the kernel
     ├─ CannotExecuteError        126    the program is there and cannot be run
     └─ CommandNotFoundError      127    the program is not there
@@ -87,6 +90,18 @@ class WorldNotFoundError(SubstrateError):
 
 class WorldStateError(SubstrateError):
     """The verb does not fit the world's status (OCI runtime-spec, lifecycle)."""
+
+
+class TraceError(SubstrateError):
+    """The trace cannot be read, or a record of it is not one."""
+
+
+class TraceWriteError(TraceError):
+    """A record could not be written whole; nothing of it counts as recorded."""
+
+
+class SpanNotFoundError(TraceError):
+    """No record of the trace has that span id."""
 
 
 class StepError(SubstrateError):

@@ -6,7 +6,7 @@ On malformed text `json` is imported after all, for its error message.
 
 from __future__ import annotations
 
-from _json import encode_basestring_ascii, make_scanner
+from _json import encode_basestring_ascii, make_encoder, make_scanner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +61,25 @@ def dumps(value: Any, indent: int | None = None) -> str:
     parts: list[str] = []
     _write(value, parts, indent, "\n")
     return "".join(parts)
+
+
+def dumps_line(value: Any) -> str:
+    """Return `value` as JSON on one line without spaces, by the C encoder: no indent, but fast.
+
+    Takes what `dumps` takes. Everything but ASCII is escaped, so no line end is in it.
+    """
+    return "".join(_encode(value, 0))
+
+
+def _refuse_type(value: object) -> str:
+    message = f"{type(value).__name__} is not a JSON type"
+    raise TypeError(message)
+
+
+# As json.JSONEncoder calls it: no reference check, no indent, keys in their order, no NaN.
+_encode = make_encoder(  # type: ignore[call-arg]
+    None, _refuse_type, encode_basestring_ascii, None, ":", ",", False, False, False
+)
 
 
 def _explain(text: str) -> Any:

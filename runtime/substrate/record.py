@@ -36,6 +36,7 @@ def record(cls: type[T]) -> type[T]:
     body |= {
         "__slots__": fields,
         "__match_args__": fields,
+        "__field_defaults__": defaults,
         "__init__": _initialiser(cls.__name__, fields, defaults, hasattr(cls, "__post_init__")),
         "__setattr__": _refuse_change,
         "__delattr__": _refuse_change,
@@ -56,6 +57,12 @@ def replace(instance: T, **changes: Any) -> T:
 def as_dict(instance: object) -> dict[str, Any]:
     """Return the fields of a record by name; nested records stay records."""
     return dict(_items(instance))
+
+
+def field_defaults(cls: type[object]) -> dict[str, Any]:
+    """Return the defaults of a record's fields by name, without those that have none."""
+    found: dict[str, Any] = vars(cls)["__field_defaults__"]
+    return found
 
 
 def _initialiser(

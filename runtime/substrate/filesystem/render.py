@@ -6,9 +6,8 @@ the direction of writing is shown as a backslash escape, and so is what is not U
 
 from __future__ import annotations
 
-import os
-
 from substrate.filesystem.entries import DELETE, META, MOD, RENAME, TOUCHED, WRITE
+from substrate.printable import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,15 +24,6 @@ _SIGNS = {
     META: ("m", "T", "35"),
     TOUCHED: (".", "U", "2"),
 }
-_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\"}
-
-
-def quote(path: str) -> str:
-    """Return a path that is safe to print on a terminal, on one line, and can be told apart."""
-    if path.isascii() and path.isprintable() and "\\" not in path:
-        return path
-    text = os.fsencode(path).decode("utf-8", "surrogateescape")
-    return "".join(map(_quote_character, text))
 
 
 def change_lines(diff: FsDiff, *, touched: bool = False, colour: bool = False) -> Iterator[str]:
@@ -83,19 +73,6 @@ def _subject(entry: Entry, arrow: str, *, slash: bool = True) -> str:
     if entry.change == RENAME:
         return f"{quote(entry.origin)}{end}{arrow}{path}"
     return path
-
-
-def _quote_character(character: str) -> str:
-    if character in _SHORT:
-        return _SHORT[character]
-    if character.isprintable():
-        return character
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if code < 0x100:
-        return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _size(count: int) -> str:

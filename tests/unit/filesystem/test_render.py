@@ -12,7 +12,8 @@ import pytest
 
 from substrate.filesystem.diff import diff_layer
 from substrate.filesystem.entries import Entry, make_diff
-from substrate.filesystem.render import change_lines, name_status_lines, quote, stat_line
+from substrate.filesystem.render import change_lines, name_status_lines, stat_line
+from substrate.printable import quote
 from substrate.filesystem.risky import leaves_project, risky_reasons
 from substrate.jsontext import dumps
 from tests.support.source import ROOT

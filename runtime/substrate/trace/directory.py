@@ -1,0 +1,92 @@
+"""The directory of a trace and the names in it.
+
+    trace.jsonl                     the active segment, mode 0600: writers append to it
+    trace-<seq>-<segment id>.jsonl  a sealed segment, mode 0400: it never changes again
+    trace.lock                      held while a segment is sealed and the next one begun
+    index.sqlite                    derived, can be removed at any time
+    spans/                          the exact requests, one file a span
+
+Everything is opened relative to the directory's descriptor and no link is followed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from substrate.errors import RefusedError, TraceError
+
+ACTIVE = "trace.jsonl"
+LOCK = "trace.lock"
+NEXT = ".trace.jsonl.new"
+_PREFIX, _SUFFIX = "trace-", ".jsonl"
+# Of the file's owner: a sealed segment has lost it.
+WRITABLE = 0o200
+
+
+def trace_directory(data: str) -> str:
+    """Return where the trace of a data directory is. No world's directory can have that name."""
+    return os.path.join(data, "@trace")
+
+
+def open_directory(path: str, *, create: bool = False) -> int:
+    """Return a descriptor of the directory, which the caller closes.
+
+    Raises `TraceError` when there is none and `RefusedError` when others could change it.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
+    if create:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    try:
+        fd = os.open(path, flags)
+    except OSError as error:
+        message = f"cannot open the trace {path}: {error.strerror}"
+        hint = "nothing has been recorded there yet" if error.errno == errno.ENOENT else ""
+        raise TraceError(message, hint) from None
+    status = os.fstat(fd)
+    if create and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
+        os.close(fd)
+        message = f"{path} belongs to uid {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o}"
+        raise RefusedError(
+            f"the trace must be its user's alone: {message}", f"chown and chmod 700 {path}"
+        )
+    return fd
+
+
+def open_own(name: str, flags: int, directory_fd: int) -> int:
+    """Open a file of the directory, mode 0600 when it is made, and check that it is ours.
+
+    Raises `OSError` as `open` does, and `RefusedError` for a file of somebody else or no file.
+    """
+    flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    fd = os.open(name, flags, 0o600, dir_fd=directory_fd)
+    status = os.fstat(fd)
+    fault = ""
+    if not stat.S_ISREG(status.st_mode):
+        fault = "is not a regular file"
+    elif status.st_uid != os.geteuid():
+        fault = f"belongs to uid {status.st_uid}, not to uid {os.geteuid()}"
+    elif status.st_mode & 0o077:
+        fault = f"is open to others, mode {stat.S_IMODE(status.st_mode):o}"
+    if fault:
+        os.close(fd)
+        message = f"the trace is not written: {name} {fault}"
+        raise RefusedError(message, f"look at {name}, then remove it or chmod 600")
+    return fd
+
+
+def sealed_name(seq: int, segment_id: str) -> str:
+    """Return the file name of a sealed segment."""
+    return f"{_PREFIX}{seq:08}-{segment_id}{_SUFFIX}"
+
+
+def sealed_segments(directory_fd: int) -> list[tuple[int, str]]:
+    """Return number and name of every sealed segment, in order."""
+    found: list[tuple[int, str]] = []
+    for name in os.listdir(directory_fd):
+        if name.startswith(_PREFIX) and name.endswith(_SUFFIX):
+            number = name[len(_PREFIX) :].partition("-")[0]
+            if number.isdecimal() and number.isascii():
+                found.append((int(number), name))
+    return sorted(found)
