@@ -11,7 +11,7 @@ import errno
 import os
 from _thread import allocate_lock
 
-from substrate.errors import TraceWriteError
+from substrate.errors import TraceWriteError, UsageError
 from substrate.jsontext import dumps_line
 from substrate.trace.directory import ACTIVE, WRITABLE, open_directory, open_own
 from substrate.trace.events import VERSION, timestamp, to_json
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from substrate.trace.events import Event
 
 SEGMENT_BYTES = 64 << 20
+# More than a header has: a segment that begins full would never take a record.
+SMALLEST_SEGMENT_BYTES = 4096
 # Every line begins so and none has it anywhere else: inside a string its quotes are escaped, and
 # `v` is a key of the top level only. A reader finds the next record after a torn one by it.
 MARKER = b'{"v":%d,"ts":' % VERSION
@@ -41,6 +43,9 @@ class TraceWriter:
     def __init__(
         self, directory: str, segment_bytes: int = SEGMENT_BYTES, sync: str = SYNC_SEAL
     ) -> None:
+        if segment_bytes < SMALLEST_SEGMENT_BYTES or sync not in (SYNC_SEAL, SYNC_RECORD):
+            message = f"a segment has {SMALLEST_SEGMENT_BYTES} bytes or more, sync is seal or record"
+            raise UsageError(message)
         self.directory = directory
         self.segment_bytes = segment_bytes
         self.sync = sync
