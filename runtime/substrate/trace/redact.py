@@ -123,13 +123,13 @@ def _told_by_options(words: Sequence[str], rules: Rules) -> Iterator[tuple[int, 
             continue
         letter = word[1:2]
         if letter == "-" or len(word) > 2:
-            if word in secrets.USER_OPTIONS and program in secrets.USER:
+            if letter == secrets.GLUED.get(program):
+                yield index, 2
+            elif word in secrets.USER_OPTIONS and program in secrets.USER:
                 awaited = "user"
             elif "=" not in word and _is_secret(word, rules):
                 awaited = "value"
-            elif letter and letter == secrets.GLUED.get(program):
-                yield index, 2
-            elif letter and letter == secrets.USER.get(program) and ":" in word:
+            elif letter == secrets.USER.get(program) and ":" in word:
                 yield index, word.index(":") + 1
         elif letter and (
             letter == secrets.SPACED.get(program)

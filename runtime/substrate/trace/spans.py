@@ -1,0 +1,258 @@
+"""The exact request of a span in a file of its own, and the line that is shipped instead.
+
+A span record has what a replay needs: the words, environment and settings, unredacted. It is a
+file of mode 0600 below the trace's directory that is written once, before the command runs. The
+trace line carries its digest, so that a record that was changed or exchanged is noticed.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+
+from substrate.errors import SpanNotFoundError, TraceError, TraceWriteError, UsageError
+from substrate.jsontext import dumps, loads
+from substrate.record import record
+from substrate.trace.digests import argv_sha256, sha256_of
+from substrate.trace.directory import open_directory, open_own
+from substrate.trace.events import CommandStart, Origin
+from substrate.trace.ids import is_span_id
+from substrate.trace.redact import NO_RULES, redact_argv, redact_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from substrate.trace.redact import Rules
+
+FOLDER = "spans"
+VERSION = 1
+# A line stays below 64 KiB: what does not fit is in the span record.
+LONGEST_ARGV = 32 << 10
+LONGEST_CMD = 16 << 10
+# What a command gets of its caller's environment unless somebody names more: how to find
+# programs, talk and count time. None of them holds a secret.
+ALLOWED_NAMES = frozenset(
+    (
+        "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "COLORTERM", "LANG", "LANGUAGE", "TZ",
+        "PWD", "TMPDIR", "EDITOR", "PAGER", "NO_COLOR", "COLUMNS", "LINES", "TRACEPARENT",
+        "TRACESTATE",
+    )
+)  # fmt: skip
+
+
+@record
+class Request:
+    """What exactly is asked of a world. `env` is the whole environment of the command.
+
+    `stdin_sha256` and `stdin_bytes` are set when standard input was given as a whole; `settings`
+    is what else a replay needs (bundle, limits, policy), as JSON.
+    """
+
+    argv: tuple[str, ...]
+    cwd: str
+    env: dict[str, str]
+    umask: int | None = None
+    cmd: str | None = None
+    pty: bool = False
+    timeout_s: float | None = None
+    stdin_kind: str = "none"
+    stdin_sha256: str | None = None
+    stdin_bytes: int | None = None
+    settings: dict[str, Any] | None = None
+
+
+def allowed_environment(
+    environment: Mapping[str, str], names: Iterable[str] = ()
+) -> dict[str, str]:
+    """Return the variables on the allow list, the locale's, and those named, sorted by name."""
+    allowed = ALLOWED_NAMES | set(names)
+    return {
+        name: environment[name]
+        for name in sorted(environment)
+        if name in allowed or name.startswith("LC_")
+    }
+
+
+def write_request(directory: str, origin: Origin, request: Request) -> tuple[str, str]:
+    """Write the span record; return its salt and the digest of the file.
+
+    Raises `TraceWriteError` when it cannot be written whole, or the span has one already.
+    """
+    span_id = _checked(origin.span_id)
+    salt = os.urandom(16).hex()
+    content = dumps(_to_json(origin, request, salt), 1).encode()
+    path = os.path.join(directory, FOLDER, span_id[:2])
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        folder_fd = open_directory(path, create=True)
+        try:
+            _write_new(f"{span_id}.json", content, folder_fd)
+        finally:
+            os.close(folder_fd)
+    except FileExistsError:
+        message = f"the span {span_id} has a record already"
+        raise TraceWriteError(message, "a span id is used once") from None
+    except OSError as error:
+        message = f"cannot write the record of span {span_id}: {error.strerror}"
+        raise TraceWriteError(message, f"look at {path}") from error
+    return salt, sha256_of(content)
+
+
+def read_request(directory: str, span_id: str) -> tuple[Request, str, str]:
+    """Return the exact request of a span, its salt and the digest of the file.
+
+    Raises `SpanNotFoundError` when there is none, `TraceError` when it is none of ours.
+    """
+    path = os.path.join(directory, FOLDER, _checked(span_id)[:2])
+    name = f"{span_id}.json"
+    try:
+        folder_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise _not_found(span_id) from None
+    try:
+        with open(open_own(name, os.O_RDONLY, folder_fd), "rb") as file:
+            content = file.read()
+    except FileNotFoundError:
+        raise _not_found(span_id) from None
+    finally:
+        os.close(folder_fd)
+    try:
+        data = loads(content)
+        return _from_json(data), data["salt"], sha256_of(content)
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"the record of span {span_id} is damaged: {error}"
+        raise TraceError(message, "substrate trace verify --spans") from None
+
+
+def command_start(
+    origin: Origin,
+    request: Request,
+    recorded: tuple[str, str] | None = None,
+    rules: Rules = NO_RULES,
+) -> CommandStart:
+    """Return the event that announces a request, without its secrets and short enough.
+
+    `recorded` is what `write_request` returned. Without a span record, the digest of a command
+    with secrets would help to guess them: it is then taken with a salt that nobody keeps.
+    """
+    salt, sha256 = recorded or (os.urandom(16).hex(), None)
+    argv, redacted = redact_argv(request.argv, rules)
+    cmd, more = redact_text(request.cmd, rules) if request.cmd is not None else (None, 0)
+    cwd, still_more = redact_text(request.cwd, rules)
+    shown = _fitting(argv)
+    total = redacted + more + still_more
+    exact = map(os.fsencode, request.argv)
+    return CommandStart(
+        origin=origin,
+        cwd=cwd,
+        argv=shown,
+        argv_sha256=argv_sha256(exact, salt if total else ""),
+        argv_omitted=len(argv) - len(shown),
+        redacted=total,
+        cmd=cmd[:LONGEST_CMD] if cmd is not None else None,
+        request_sha256=sha256,
+    )
+
+
+def shorten_diff(
+    diff: Mapping[str, Any], *, reference: str | None = None, most: int = 200
+) -> dict[str, Any]:
+    """Return a diff (the JSON of `fs-diff.schema.json`) as it goes into a trace line.
+
+    Each list keeps its first `most` paths as long as they fit; totals are kept whole.
+    """
+    short: dict[str, Any] = {"summary": dict(diff["summary"])}
+    room = LONGEST_ARGV // 2
+    cut = bool(diff.get("truncated"))
+    for name in ("writes", "mods", "deletes", "renames", "meta"):
+        kept: list[Any] = []
+        for path in diff.get(name, ()):
+            room -= len(str(path)) + 4
+            if len(kept) == most or room < 0:
+                cut = True
+                break
+            kept.append(path)
+        if kept:
+            short[name] = kept
+    if cut:
+        short["truncated"] = True
+    if reference is not None:
+        short["reference"] = reference
+    return short
+
+
+def _fitting(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the first words that fit into a line. A word is never cut."""
+    room = LONGEST_ARGV
+    for index, word in enumerate(argv):
+        # In the worst case a character is six in JSON.
+        room -= (len(word) if word.isascii() else 6 * len(word)) + 3
+        if room < 0:
+            return argv[:index]
+    return argv
+
+
+def _to_json(origin: Origin, request: Request, salt: str) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "v": VERSION,
+        "span_id": origin.span_id,
+        "session_id": origin.session_id,
+        "salt": salt,
+        "argv": list(request.argv),
+        "cwd": request.cwd,
+        "env": request.env,
+        "umask": request.umask,
+        "cmd": request.cmd,
+        "pty": request.pty,
+        "timeout_s": request.timeout_s,
+        "stdin_kind": request.stdin_kind,
+        "stdin_sha256": request.stdin_sha256,
+        "stdin_bytes": request.stdin_bytes,
+        "settings": request.settings,
+    }
+    # Lone surrogates are exact for Python; other readers want the bytes.
+    if not all(map(_is_unicode, request.argv)):
+        data["argv_base64"] = [
+            base64.b64encode(os.fsencode(word)).decode() for word in request.argv
+        ]
+    return data
+
+
+def _from_json(data: dict[str, Any]) -> Request:
+    if data["v"] != VERSION:
+        message = f"its version is {data['v']!r}"
+        raise ValueError(message)
+    values = {name: data[name] for name in Request.__match_args__}
+    return Request(**(values | {"argv": tuple(data["argv"])}))
+
+
+def _is_unicode(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _write_new(name: str, content: bytes, folder_fd: int) -> None:
+    fd = open_own(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, folder_fd)
+    try:
+        if os.write(fd, content) != len(content):
+            os.unlink(name, dir_fd=folder_fd)
+            message = f"cannot write {name}: no space left on device"
+            raise TraceWriteError(message, "make room on the file system of the trace")
+    finally:
+        os.close(fd)
+
+
+def _checked(span_id: str | None) -> str:
+    if span_id is None or not is_span_id(span_id):
+        message = f"{span_id!r} is no span id"
+        raise UsageError(message, "a span id is 16 hexadecimal digits")
+    return span_id
+
+
+def _not_found(span_id: str) -> SpanNotFoundError:
+    return SpanNotFoundError(f"no exact request is kept for span {span_id}", "substrate log")
