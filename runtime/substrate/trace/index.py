@@ -133,9 +133,7 @@ class Index:
             _read_segment(database, file, name, str(first.data["segment_id"]))
 
 
-def _read_segment(
-    database: sqlite3.Connection, file: BinaryIO, name: str, segment_id: str
-) -> None:
+def _read_segment(database: sqlite3.Connection, file: BinaryIO, name: str, segment_id: str) -> None:
     # IMMEDIATE: two that catch up at once would read the same cursor.
     database.execute("BEGIN IMMEDIATE")
     with database:

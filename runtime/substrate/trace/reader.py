@@ -93,6 +93,11 @@ class Reader:
         for name, file in self.segments():
             yield from scan_file(file, name)
 
+    def newest(self) -> BinaryIO | None:
+        """Return the last segment, open; None when there is none. The caller closes it."""
+        names = [ACTIVE] if self._active is not None else self._sealed
+        return self._open(names[-1]) if names else None
+
     def at(self, segment: str, offset: int, length: int) -> dict[str, Any] | None:
         """Return the record at a place, None when there is none or the segment has gone."""
         file = self._open(segment)
@@ -133,7 +138,7 @@ def scan_file(
 
 
 def end_of_lines(fd: int) -> int:
-    """Return how long a segment is up to its last line end; the rest is not written yet, or torn."""
+    """Return a segment's length up to its last line end; the rest is not written yet, or torn."""
     position = os.fstat(fd).st_size
     while position > 0:
         start = max(0, position - _CHUNK)

@@ -13,7 +13,7 @@ belongs into a file or a descriptor, not on a command line.
 from __future__ import annotations
 
 from substrate.record import record
-from substrate.trace import secrets
+from substrate.trace.secret_options import told_by_options
 from substrate.trace.secrets import SHAPES, is_secret_name, token_length
 
 TYPE_CHECKING = False
@@ -54,7 +54,7 @@ NO_RULES = Rules()
 
 def redact_argv(argv: Sequence[str], rules: Rules = NO_RULES) -> tuple[tuple[str, ...], int]:
     """Return the words of a command without its secrets, and how many values were replaced."""
-    told = {index: start for index, start in _told_by_options(argv, rules)}
+    told = dict(told_by_options(argv, rules.names))
     shown: list[str] = []
     total = 0
     for index, word in enumerate(argv):
@@ -99,62 +99,6 @@ def _takes_script(word: str) -> bool:
     return word[:1] == "-" and word[-1:] == "c" and word[1:2] != "-" and len(word) < 6
 
 
-# --- options: told by the word before, or by the program ------------------------------------------
-
-
-def _told_by_options(words: Sequence[str], rules: Rules) -> Iterator[tuple[int, int]]:
-    """Yield (index, first character) of words that an option makes secret from there on."""
-    program = ""
-    awaited = ""
-    may_login = False
-    for index, word in enumerate(words):
-        if awaited:
-            start = _start_of_value(word, awaited)
-            if start >= 0:
-                yield index, start
-            awaited = ""
-            if not word.startswith("-"):
-                continue
-        if word[:1] != "-":
-            name = word.rpartition("/")[2]
-            if name in secrets.PROGRAMS:
-                program, may_login = name, False
-            may_login = may_login or word == "login"
-            continue
-        letter = word[1:2]
-        if letter == "-" or len(word) > 2:
-            if letter == secrets.GLUED.get(program):
-                yield index, 2
-            elif word in secrets.USER_OPTIONS and program in secrets.USER:
-                awaited = "user"
-            elif "=" not in word and _is_secret(word, rules):
-                awaited = "value"
-            elif letter == secrets.USER.get(program) and ":" in word:
-                yield index, word.index(":") + 1
-        elif letter and (
-            letter == secrets.SPACED.get(program)
-            or (may_login and letter == secrets.LOGIN.get(program))
-        ):
-            awaited = "value"
-        elif letter and letter == secrets.USER.get(program):
-            awaited = "user"
-
-
-def _start_of_value(word: str, awaited: str) -> int:
-    """Return where the secret of an awaited word begins, -1 when the word is an option itself."""
-    if awaited == "user":
-        return word.find(":") + 1 or -1
-    looks_like_option = word[:2] == "--" or (len(word) == 2 and word[0] == "-")
-    return -1 if looks_like_option else 0
-
-
-def _is_secret(name: str, rules: Rules) -> bool:
-    return is_secret_name(name) or (bool(rules.names) and name.lstrip("-") in rules.names)
-
-
-# --- places inside one text -----------------------------------------------------------------------
-
-
 def _found(text: str, rules: Rules, *, is_shell: bool) -> Iterator[Place]:
     if "=" in text:
         yield from _assignments(text, rules, is_shell=is_shell)
@@ -191,7 +135,7 @@ def _assignments(text: str, rules: Rules, *, is_shell: bool) -> Iterator[Place]:
         name = _name_before(text, at)
         start = at + 1
         # `==` compares.
-        if not name or text[start : start + 1] == "=" or not _is_secret(name, rules):
+        if not name or text[start : start + 1] == "=" or not is_secret_name(name, rules.names):
             continue
         if len(name) == at and not is_shell:
             # The word is the assignment, and all that follows is its value, blanks or not.
@@ -233,7 +177,7 @@ def _after_colons(text: str, rules: Rules) -> Iterator[Place]:
             # "password": "…", perhaps in a string itself: \"password\": \"…\".
             end = at - 2 if text[at - 2 : at - 1] == "\\" else at - 1
             name = _name_before(text, end)
-            if name and _is_secret(name, rules):
+            if name and is_secret_name(name, rules.names):
                 start = at + 1
                 while text[start : start + 1] == " ":
                     start += 1
@@ -254,7 +198,7 @@ def _after_colons(text: str, rules: Rules) -> Iterator[Place]:
 def _is_header(name: str, rules: Rules) -> bool:
     # "-H" may be glued to it. A single word and a colon are prose: `-m "token: handle expiry"`.
     plain = name.removeprefix("-H").lower()
-    return plain in _HEADERS or ("-" in plain.strip("-") and _is_secret(plain, rules))
+    return plain in _HEADERS or ("-" in plain.strip("-") and is_secret_name(plain, rules.names))
 
 
 def _passwords_of_urls(text: str) -> Iterator[Place]:
@@ -306,7 +250,7 @@ def _in_script(text: str, rules: Rules) -> Iterator[Place]:
         position = text.index(word, position)
         starts.append(position)
         position += len(word)
-    for index, offset in _told_by_options(words, rules):
+    for index, offset in told_by_options(words, rules.names):
         place = _value(text, starts[index] + offset)
         if not _is_reference(text[slice(*place)]):
             yield place

@@ -102,10 +102,13 @@ USER_OPTIONS = frozenset(("--user", "--proxy-user"))
 PROGRAMS = frozenset((*GLUED, *SPACED, *LOGIN, *USER))
 
 
-def is_secret_name(name: str) -> bool:
-    """Whether a setting, option, variable or header of that name holds a secret."""
+def is_secret_name(name: str, more: tuple[str, ...] = ()) -> bool:
+    """Whether a setting, option, variable or header of that name holds a secret.
+
+    `more` are names that do besides; leading dashes do not count.
+    """
     plain = name.translate(_DROPPED).lower()
-    return plain.endswith(_ENDS) or plain in _WHOLE
+    return plain.endswith(_ENDS) or plain in _WHOLE or (bool(more) and name.lstrip("-") in more)
 
 
 def token_length(text: str, start: int, shape: Shape) -> int:

@@ -105,25 +105,36 @@ def read_request(directory: str, span_id: str) -> tuple[Request, str, str]:
 
     Raises `SpanNotFoundError` when there is none, `TraceError` when it is none of ours.
     """
-    path = os.path.join(directory, FOLDER, _checked(span_id)[:2])
-    name = f"{span_id}.json"
-    try:
-        folder_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        raise _not_found(span_id) from None
-    try:
-        with open(open_own(name, os.O_RDONLY, folder_fd), "rb") as file:
-            content = file.read()
-    except FileNotFoundError:
-        raise _not_found(span_id) from None
-    finally:
-        os.close(folder_fd)
+    content = _read(directory, span_id)
     try:
         data = loads(content)
         return _from_json(data), data["salt"], sha256_of(content)
     except (ValueError, KeyError, TypeError) as error:
         message = f"the record of span {span_id} is damaged: {error}"
         raise TraceError(message, "substrate trace verify --spans") from None
+
+
+def request_sha256(directory: str, span_id: str) -> str:
+    """Return the digest of a span record's file; raises `SpanNotFoundError`."""
+    return sha256_of(_read(directory, span_id))
+
+
+def _read(directory: str, span_id: str) -> bytes:
+    path = os.path.join(directory, FOLDER, _checked(span_id)[:2])
+    folder_fd = -1
+    try:
+        folder_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with open(open_own(f"{span_id}.json", os.O_RDONLY, folder_fd), "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        message = f"no exact request is kept for span {span_id}"
+        raise SpanNotFoundError(message, "substrate log lists the spans") from None
+    except OSError as error:
+        message = f"cannot read the record of span {span_id}: {error.strerror}"
+        raise TraceError(message, f"look at {path}") from None
+    finally:
+        if folder_fd >= 0:
+            os.close(folder_fd)
 
 
 def command_start(
@@ -252,7 +263,3 @@ def _checked(span_id: str | None) -> str:
         message = f"{span_id!r} is no span id"
         raise UsageError(message, "a span id is 16 hexadecimal digits")
     return span_id
-
-
-def _not_found(span_id: str) -> SpanNotFoundError:
-    return SpanNotFoundError(f"no exact request is kept for span {span_id}", "substrate log")

@@ -12,17 +12,18 @@ from __future__ import annotations
 import os
 import stat
 
-from substrate.errors import TraceError, UsageError
+from substrate.errors import SpanNotFoundError, TraceError, UsageError
 from substrate.record import as_dict, record
 from substrate.trace.directory import ACTIVE, WRITABLE, sealed_name
 from substrate.trace.events import SEGMENT_OPEN
 from substrate.trace.ids import is_session_id
 from substrate.trace.reader import Located, Reader, Torn, end_of_lines, scan_file
-from substrate.trace.rotation import digest
+from substrate.trace.rotation import digest, read_header
+from substrate.trace.spans import request_sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Any, BinaryIO
 
 MOST_FAULTS_SHOWN = 1000
@@ -105,15 +106,14 @@ def parse_anchor(text: str) -> Anchor:
 def anchor(directory: str) -> Anchor:
     """Return the anchor of the trace as it is now; raises `TraceError` when there is none."""
     with Reader(directory) as reader:
-        last: Anchor | None = None
-        names = [name for name, _ in reader.segments()]
-        for name, file in reader.segments():
-            if name == names[-1]:
-                last = _pin(file, name)
-    if last is None:
-        message = f"the trace {directory} has no segment"
-        raise TraceError(message, "nothing has been recorded there yet")
-    return last
+        newest = reader.newest()
+        if newest is None:
+            message = f"the trace {directory} has no segment"
+            raise TraceError(message, "nothing has been recorded there yet")
+        with newest:
+            header = read_header(newest.fileno(), os.path.basename(directory))
+            length, sha256 = digest(newest.fileno(), end_of_lines(newest.fileno()))
+    return Anchor(header["seq"], header["segment_id"], length, sha256)
 
 
 def verify(
@@ -121,15 +121,16 @@ def verify(
     anchors: Sequence[Anchor] = (),
     *,
     pruned: bool = False,
-    shapes: bool = True,
+    spans: bool = False,
 ) -> Verdict:
     """Walk the whole trace and return what is wrong with it.
 
-    `pruned`: the oldest segments may be gone, as retention removes them. `shapes`: check every
-    record against the schema, too. Raises `TraceError` only when the trace cannot be read.
+    `pruned`: the oldest segments may be gone, as retention removes them. `spans`: check that the
+    exact requests are those the records tell of, too. Raises `TraceError` only when the trace
+    cannot be read.
     """
     with Reader(directory) as reader:
-        walk = _Walk(anchors, pruned=pruned, shapes=shapes)
+        walk = _Walk(anchors, directory if spans else "", pruned=pruned)
         for name, file in reader.segments():
             walk.segment(name, file)
         return walk.verdict()
@@ -138,14 +139,15 @@ def verify(
 class _Walk:
     """What has been seen so far on the way from the first segment to the last."""
 
-    def __init__(self, anchors: Sequence[Anchor], *, pruned: bool, shapes: bool) -> None:
+    def __init__(self, anchors: Sequence[Anchor], spans: str, *, pruned: bool) -> None:
         self.problems: list[Fault] = []
         self.notes: list[Fault] = []
         self.segments = self.records = self.torn = 0
         self.head: Anchor | None = None
         self._name = ""
         self._pruned = pruned
-        self._shapes = shapes
+        # The directory whose exact requests are compared, empty for none.
+        self._spans = spans
         self._waiting = list(anchors)
 
     def segment(self, name: str, file: BinaryIO) -> None:
@@ -237,8 +239,22 @@ class _Walk:
                     self._problem("second-header", name, text, found.offset)
                 continue
             self.records += 1
-            if self._shapes and (faults := _faults(found.data)):
+            if faults := _faults(found.data):
                 self._problem("shape", name, "; ".join(faults[:5]), found.offset)
+            elif self._spans and "request_sha256" in found.data:
+                self._check_request(found, name)
+
+    def _check_request(self, found: Located, name: str) -> None:
+        span_id = found.data["span_id"]
+        try:
+            sha256 = request_sha256(self._spans, span_id)
+        except SpanNotFoundError:
+            text = f"the exact request of span {span_id} is not kept any more"
+            self.notes.append(Fault("no-request", name, text, found.offset))
+            return
+        if sha256 != found.data["request_sha256"]:
+            text = f"the exact request of span {span_id} is not the one that was recorded"
+            self._problem("request", name, text, found.offset)
 
     def _check_anchors(self, segment_id: str, file: BinaryIO, name: str) -> None:
         for pinned in [one for one in self._waiting if one.segment_id == segment_id]:
@@ -249,22 +265,6 @@ class _Walk:
                 self._problem("anchor", name, text)
             elif sha256 != pinned.sha256:
                 self._problem("anchor", name, "not what it was when the anchor was taken")
-
-
-def _pin(file: BinaryIO, name: str) -> Anchor:
-    header = next(_headers(file, name), None)
-    if header is None:
-        message = f"{name} does not begin with the header of a segment"
-        raise TraceError(message, "substrate trace verify")
-    length, sha256 = digest(file.fileno(), end_of_lines(file.fileno()))
-    return Anchor(header["seq"], header["segment_id"], length, sha256)
-
-
-def _headers(file: BinaryIO, name: str) -> Iterator[dict[str, Any]]:
-    for found in scan_file(file, name):
-        if isinstance(found, Located) and found.data.get("event_type") == SEGMENT_OPEN:
-            yield found.data
-        return
 
 
 def _faults(data: dict[str, Any]) -> list[str]:

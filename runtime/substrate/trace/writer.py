@@ -44,7 +44,9 @@ class TraceWriter:
         self, directory: str, segment_bytes: int = SEGMENT_BYTES, sync: str = SYNC_SEAL
     ) -> None:
         if segment_bytes < SMALLEST_SEGMENT_BYTES or sync not in (SYNC_SEAL, SYNC_RECORD):
-            message = f"a segment has {SMALLEST_SEGMENT_BYTES} bytes or more, sync is seal or record"
+            message = (
+                f"segments have {SMALLEST_SEGMENT_BYTES} bytes or more, sync is seal or record"
+            )
             raise UsageError(message)
         self.directory = directory
         self.segment_bytes = segment_bytes
