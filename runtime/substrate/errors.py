@@ -11,7 +11,7 @@
     ├─ WorldNotFoundError          1    "container … does not exist"
     ├─ WorldStateError             1    the verb does not fit the world's status
     ├─ TraceError                  1    the trace cannot be read, or is not what it was
-    │  ├─ TraceWriteError          1    a record could not be written: what it tells of has no record
+    │  ├─ TraceWriteError          1    a record could not be written
     │  └─ SpanNotFoundError        1    no record of the trace has that span
     ├─ StepError                   1    a step of the isolation sequence failed in the kernel
     ├─ CannotExecuteError        126    the program is there and cannot be run

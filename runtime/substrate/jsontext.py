@@ -77,7 +77,7 @@ def _refuse_type(value: object) -> str:
 
 
 # As json.JSONEncoder calls it: no reference check, no indent, keys in their order, no NaN.
-_encode = make_encoder(  # type: ignore[call-arg]
+_encode = make_encoder(
     None, _refuse_type, encode_basestring_ascii, None, ":", ",", False, False, False
 )
 

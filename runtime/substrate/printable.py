@@ -15,12 +15,16 @@ def quote(text: str) -> str:
     """Return a text that is safe to print on a terminal, on one line, and can be told apart."""
     if text.isascii() and text.isprintable() and "\\" not in text:
         return text
+    return "".join(map(_quote_character, _with_joined_bytes(text)))
+
+
+def _with_joined_bytes(text: str) -> str:
+    """Return the text with escaped bytes that are UTF-8 together as the character they are."""
     try:
-        text = os.fsencode(text).decode("utf-8", "surrogateescape")
+        return os.fsencode(text).decode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        # A lone surrogate that stands for no byte, as JSON's \ud800 gives: escaped below.
-        pass
-    return "".join(map(_quote_character, text))
+        # A lone surrogate that stands for no byte, as JSON's \ud800 gives.
+        return text
 
 
 def _quote_character(character: str) -> str:

@@ -15,11 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Event = (
-        "CommandStart | CommandComplete | NetEvent | PolicyEvent | ReplayEvent | AcceptEvent"
-        " | WorldEvent"
-    )
-
 VERSION = 1
 SEGMENT_OPEN = "segment_open"
 
@@ -185,6 +180,9 @@ class WorldEvent:
     KIND = "world"
 
 
+Event = (
+    CommandStart | CommandComplete | NetEvent | PolicyEvent | ReplayEvent | AcceptEvent | WorldEvent
+)
 KINDS: dict[str, type[Any]] = {
     cls.KIND: cls
     for cls in (

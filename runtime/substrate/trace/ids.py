@@ -108,14 +108,23 @@ def _fault(text: str) -> str:
     if len(parts) < 4:
         return "it has fewer than four parts"
     version, session_id, span_id, flags = parts[:4]
-    if len(version) != 2 or not _HEX.issuperset(version) or version == "ff":
-        return "its version is not two lower-case hexadecimal digits below ff"
-    if version == "00" and len(parts) > 4:
-        return "something follows the flags"
-    if not is_session_id(session_id):
-        return "its trace id is not 32 lower-case hexadecimal digits, or is zero"
-    if not is_span_id(span_id):
-        return "its span id is not 16 lower-case hexadecimal digits, or is zero"
-    if len(flags) != 2 or not _HEX.issuperset(flags):
-        return "its flags are not two lower-case hexadecimal digits"
-    return ""
+    faults = (
+        (
+            len(version) != 2 or not _HEX.issuperset(version) or version == "ff",
+            "its version is not two lower-case hexadecimal digits below ff",
+        ),
+        (version == "00" and len(parts) > 4, "something follows the flags"),
+        (
+            not is_session_id(session_id),
+            "its trace id is not 32 lower-case hexadecimal digits, or is zero",
+        ),
+        (
+            not is_span_id(span_id),
+            "its span id is not 16 lower-case hexadecimal digits, or is zero",
+        ),
+        (
+            len(flags) != 2 or not _HEX.issuperset(flags),
+            "its flags are not two lower-case hexadecimal digits",
+        ),
+    )
+    return next((told for wrong, told in faults if wrong), "")

@@ -33,6 +33,10 @@ CREATE INDEX record_span ON record (span) WHERE span IS NOT NULL;
 CREATE INDEX record_session ON record (session, ts);
 CREATE INDEX record_ts ON record (ts);
 """
+_SELECT = """
+SELECT name, record.position, length, ts FROM record JOIN segment ON segment.id = record.segment
+WHERE CONDITION ORDER BY record.segment, record.position
+"""
 _PATIENCE_S = 30.0
 
 
@@ -88,17 +92,14 @@ class Index:
             "ts < ?": until,
         }
         given = {condition: value for condition, value in filters.items() if value is not None}
+        condition = " AND ".join(given) or "1"
         rows = self._database.execute(
-            "SELECT name, record.position, length FROM record"
-            " JOIN segment ON segment.id = record.segment"
-            f" WHERE {' AND '.join(given) or '1'}"  # noqa: S608 -- conditions are the ones above
-            " ORDER BY record.segment, record.position",
-            tuple(given.values()),
+            _SELECT.replace("CONDITION", condition), tuple(given.values())
         )
-        for name, position, length in rows:
+        for name, position, length, ts in rows:
             data = self._reader.at(name, position, length)
-            # A row that leads nowhere is of a segment that was removed since.
-            if data is not None:
+            # A row that leads to nothing, or to something else, is of a segment that was removed.
+            if data is not None and data.get("ts") == ts:
                 yield Located(data, name, position, length)
 
     def _caught_up(self, directory: str) -> sqlite3.Connection:
@@ -187,22 +188,26 @@ def _open(path: str) -> sqlite3.Connection:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
     database = sqlite3.connect(path, timeout=_PATIENCE_S, isolation_level=None)
     try:
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = NORMAL")
-        database.execute("BEGIN IMMEDIATE")
-        with database:
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                for statement in _SCHEMA.split(";"):
-                    database.execute(statement)
-                database.execute(f"PRAGMA user_version = {VERSION}")
-        if version not in (0, VERSION):
-            message = f"the index is of version {version}"
-            raise sqlite3.DatabaseError(message)
+        _prepare(database)
     except BaseException:
         database.close()
         raise
     return database
+
+
+def _prepare(database: sqlite3.Connection) -> None:
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = NORMAL")
+    database.execute("BEGIN IMMEDIATE")
+    with database:
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in _SCHEMA.split(";"):
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version = {VERSION}")
+    if version not in (0, VERSION):
+        message = f"the index is of version {version}"
+        raise sqlite3.DatabaseError(message)
 
 
 def _remove(path: str) -> None:

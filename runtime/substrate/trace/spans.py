@@ -235,8 +235,9 @@ def _from_json(data: dict[str, Any]) -> Request:
     if data["v"] != VERSION:
         message = f"its version is {data['v']!r}"
         raise ValueError(message)
-    values = {name: data[name] for name in Request.__match_args__}
-    return Request(**(values | {"argv": tuple(data["argv"])}))
+    values: dict[str, Any] = {name: data[name] for name in Request.__match_args__}
+    values["argv"] = tuple(data["argv"])
+    return Request(**values)
 
 
 def _is_unicode(word: str) -> bool:

@@ -38,9 +38,14 @@ def ocsf(records: Iterable[dict[str, Any]], host: str = "") -> Iterator[dict[str
             yield unicode(_event(data, data, _LAUNCH, host))
         elif kind == "command_complete" and span in running:
             yield unicode(_ended(running.pop(span), data, host))
-        elif kind == "policy" and data.get("argv") and span is not None:
-            if data["policy_decision"]["action"] == "deny":
-                yield unicode(_denied(data, host))
+        elif kind == "policy" and _refuses_command(data):
+            yield unicode(_denied(data, host))
+
+
+def _refuses_command(data: dict[str, Any]) -> bool:
+    return (
+        "argv" in data and "span_id" in data and data["policy_decision"]["action"] == "deny"
+    )  # fmt: skip
 
 
 def _ended(start: dict[str, Any], complete: dict[str, Any], host: str) -> dict[str, Any]:

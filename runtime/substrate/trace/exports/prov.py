@@ -139,5 +139,5 @@ def _short(text: str) -> str:
 
 
 def _seconds(ts: str) -> str:
-    """Return a record's time with microseconds, which is as much as readers of xsd:dateTime take."""
+    """Return a record's time with microseconds, as much as readers of xsd:dateTime take."""
     return f"{ts[:26]}Z"
