@@ -75,6 +75,16 @@ def lines() -> list[dict[str, Any]]:
     return [to_json(event, f"2026-01-02T03:04:05.{n:09}Z") for n, event in enumerate(ALL, 1)]
 
 
+UNFINISHED = to_json(
+    events.CommandStart(Origin(SESSION, "d" * 16, SPAN), "/", ("make",), DIGEST), TS
+)
+
+
+def stream() -> list[dict[str, Any]]:
+    """Return every event as a record, and a command whose end is not on record."""
+    return [*lines(), UNFINISHED]
+
+
 # Text as it comes out of file names and words: any character, and bytes that are no UTF-8.
 any_text = st.text(
     st.one_of(

@@ -11,20 +11,21 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import suppress
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from substrate.errors import SpanNotFoundError
 from substrate.trace.events import SEGMENT_OPEN
-from substrate.trace.reader import Located, Reader, end_of_lines, scan_file
+from substrate.trace.reader import Located, Reader, end_of_lines, record_at, scan_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any, BinaryIO
 
 FILE = "index.sqlite"
 VERSION = 1
 _SCHEMA = """
-CREATE TABLE segment (id INTEGER PRIMARY KEY, name TEXT NOT NULL, segment_id TEXT NOT NULL UNIQUE,
+CREATE TABLE segment (id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, segment_id TEXT NOT NULL UNIQUE,
     position INTEGER NOT NULL) STRICT;
 CREATE TABLE record (segment INTEGER NOT NULL, position INTEGER NOT NULL, length INTEGER NOT NULL,
     ts TEXT NOT NULL, kind TEXT NOT NULL, session TEXT NOT NULL, span TEXT,
@@ -34,8 +35,8 @@ CREATE INDEX record_session ON record (session, ts);
 CREATE INDEX record_ts ON record (ts);
 """
 _SELECT = """
-SELECT name, record.position, length, ts FROM record JOIN segment ON segment.id = record.segment
-WHERE CONDITION ORDER BY record.segment, record.position
+SELECT seq, segment_id, record.position, length, ts FROM record JOIN segment ON segment.id = record.segment
+WHERE CONDITION ORDER BY seq, record.segment, record.position
 """
 _PATIENCE_S = 30.0
 
@@ -96,11 +97,12 @@ class Index:
         rows = self._database.execute(
             _SELECT.replace("CONDITION", condition), tuple(given.values())
         )
-        for name, position, length, ts in rows:
-            data = self._reader.at(name, position, length)
-            # A row that leads to nothing, or to something else, is of a segment that was removed.
-            if data is not None and data.get("ts") == ts:
-                yield Located(data, name, position, length)
+        for (seq, segment_id), places in groupby(rows, key=lambda row: row[:2]):
+            found = self._reader.segment(seq, segment_id)
+            # What leads nowhere is of a segment that was removed since.
+            if found is not None:
+                with found[1] as file:
+                    yield from _looked_up(file, found[0], places)
 
     def _caught_up(self, directory: str) -> sqlite3.Connection:
         path = os.path.join(directory, FILE)
@@ -131,20 +133,30 @@ class Index:
             if not isinstance(first, Located) or first.data.get("event_type") != SEGMENT_OPEN:
                 # Without a header it has no name that lasts; `verify` tells of it.
                 continue
-            _read_segment(database, file, name, str(first.data["segment_id"]))
+            _read_segment(database, file, name, first.data)
 
 
-def _read_segment(database: sqlite3.Connection, file: BinaryIO, name: str, segment_id: str) -> None:
+def _looked_up(file: BinaryIO, name: str, places: Iterable[tuple[Any, ...]]) -> Iterator[Located]:
+    for _, _, position, length, ts in places:
+        data = record_at(file, position, length)
+        # The trace is believed, not the index.
+        if data is not None and data.get("ts") == ts:
+            yield Located(data, name, position, length)
+
+
+def _read_segment(
+    database: sqlite3.Connection, file: BinaryIO, name: str, header: dict[str, Any]
+) -> None:
     # IMMEDIATE: two that catch up at once would read the same cursor.
     database.execute("BEGIN IMMEDIATE")
     with database:
         database.execute(
-            "INSERT INTO segment (name, segment_id, position) VALUES (?, ?, 0)"
-            " ON CONFLICT (segment_id) DO UPDATE SET name = excluded.name",
-            (name, segment_id),
+            "INSERT INTO segment (seq, segment_id, position) VALUES (?, ?, 0)"
+            " ON CONFLICT (segment_id) DO NOTHING",
+            (header["seq"], header["segment_id"]),
         )
         number, position = database.execute(
-            "SELECT id, position FROM segment WHERE segment_id = ?", (segment_id,)
+            "SELECT id, position FROM segment WHERE segment_id = ?", (header["segment_id"],)
         ).fetchone()
         end = end_of_lines(file.fileno())
         if end < position:

@@ -12,7 +12,7 @@ import os
 from substrate.errors import TraceError
 from substrate.jsontext import loads
 from substrate.record import record
-from substrate.trace.directory import ACTIVE, open_directory, sealed_segments
+from substrate.trace.directory import ACTIVE, open_directory, sealed_name, sealed_segments
 from substrate.trace.writer import MARKER
 
 TYPE_CHECKING = False
@@ -98,13 +98,20 @@ class Reader:
         names = [ACTIVE] if self._active is not None else self._sealed
         return self._open(names[-1]) if names else None
 
-    def at(self, segment: str, offset: int, length: int) -> dict[str, Any] | None:
-        """Return the record at a place, None when there is none or the segment has gone."""
-        file = self._open(segment)
-        if file is None:
-            return None
-        with file:
-            return _parse(os.pread(file.fileno(), length, offset))
+    def segment(self, seq: int, segment_id: str) -> tuple[str, BinaryIO] | None:
+        """Return name and open file of one segment, None when it has gone; the caller closes it.
+
+        It may be sealed, and so be renamed, at any moment: after the active one was opened, its
+        later name is tried once more.
+        """
+        for name in (sealed_name(seq, segment_id), ACTIVE, sealed_name(seq, segment_id)):
+            file = self._open(name)
+            if file is not None:
+                first = next(scan_file(file, name), None)
+                if isinstance(first, Located) and first.data.get("segment_id") == segment_id:
+                    return name, file
+                file.close()
+        return None
 
     def _open(self, name: str) -> BinaryIO | None:
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -115,6 +122,11 @@ class Reader:
         except OSError as error:
             message = f"cannot read the segment {name}: {error.strerror}"
             raise TraceError(message, f"look at {self.directory}") from None
+
+
+def record_at(file: BinaryIO, offset: int, length: int) -> dict[str, Any] | None:
+    """Return the record at a place of an open segment, None when there is none."""
+    return _parse(os.pread(file.fileno(), length, offset))
 
 
 def scan_file(

@@ -134,8 +134,9 @@ def _assignments(text: str, rules: Rules, *, is_shell: bool) -> Iterator[Place]:
     for at in _occurrences(text, "="):
         name = _name_before(text, at)
         start = at + 1
-        # `==` compares.
-        if not name or text[start : start + 1] == "=" or not is_secret_name(name, rules.names):
+        # `==` compares, or names a version; behind an option the second sign is the secret's.
+        compares = text[start : start + 1] == "=" and name[:1] != "-"
+        if not name or compares or not is_secret_name(name, rules.names):
             continue
         if len(name) == at and not is_shell:
             # The word is the assignment, and all that follows is its value, blanks or not.

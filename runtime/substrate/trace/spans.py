@@ -11,7 +11,7 @@ import base64
 import os
 
 from substrate.errors import SpanNotFoundError, TraceError, TraceWriteError, UsageError
-from substrate.jsontext import dumps, loads
+from substrate.jsontext import dumps, dumps_line, loads
 from substrate.record import record
 from substrate.trace.digests import argv_sha256, sha256_of
 from substrate.trace.directory import open_directory, open_own
@@ -162,7 +162,7 @@ def command_start(
         argv_sha256=argv_sha256(exact, salt if total else ""),
         argv_omitted=len(argv) - len(shown),
         redacted=total,
-        cmd=cmd[:LONGEST_CMD] if cmd is not None else None,
+        cmd=_cut(cmd) if cmd is not None else None,
         request_sha256=sha256,
     )
 
@@ -194,12 +194,18 @@ def shorten_diff(
     return short
 
 
+def _cut(cmd: str) -> str:
+    if len(dumps_line(cmd)) <= LONGEST_CMD:
+        return cmd
+    # In the worst case a character is six in JSON.
+    return cmd[: LONGEST_CMD // 6] + "…"
+
+
 def _fitting(argv: tuple[str, ...]) -> tuple[str, ...]:
     """Return the first words that fit into a line. A word is never cut."""
     room = LONGEST_ARGV
     for index, word in enumerate(argv):
-        # In the worst case a character is six in JSON.
-        room -= (len(word) if word.isascii() else 6 * len(word)) + 3
+        room -= len(dumps_line(word)) + 1
         if room < 0:
             return argv[:index]
     return argv

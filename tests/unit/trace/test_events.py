@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from substrate.errors import TraceError
@@ -24,6 +24,7 @@ def test_an_event_comes_back_from_its_line(event: Event) -> None:
     assert from_json(loads(line)) == (records.TS, event)
 
 
+@settings(max_examples=30)
 @given(records.starts())
 def test_any_command_comes_back_from_its_line(event: Event) -> None:
     line = dumps_line(to_json(event, records.TS))
@@ -31,6 +32,7 @@ def test_any_command_comes_back_from_its_line(event: Event) -> None:
     assert json.loads(line) == loads(line)
 
 
+@settings(max_examples=30)
 @given(records.starts())
 def test_a_line_is_ascii_and_its_marker_is_at_the_beginning_only(event: Event) -> None:
     line = dumps_line(to_json(event, records.TS)).encode("ascii")

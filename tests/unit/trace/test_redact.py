@@ -144,12 +144,13 @@ def test_a_very_short_known_value_does_not_blank_the_command() -> None:
 _PLAIN = st.text("abcdefghijklmnop /.+,0123456789\n\t'\"", max_size=40)
 
 
+@settings(max_examples=50)
 @given(st.lists(_PLAIN, max_size=6))
 def test_plain_words_pass_unchanged(argv: list[str]) -> None:
     assert redact_argv(argv) == (tuple(argv), 0)
 
 
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(st.lists(st.text(max_size=60), max_size=6))
 def test_words_are_never_joined_split_or_reordered(argv: list[str]) -> None:
     shown, count = redact_argv(argv)
@@ -159,7 +160,7 @@ def test_words_are_never_joined_split_or_reordered(argv: list[str]) -> None:
     assert (count > 0) == bool(changed)
 
 
-@settings(max_examples=100)
+@settings(max_examples=30)
 @given(
     st.lists(_PLAIN, max_size=4),
     st.integers(0, 4),
@@ -174,7 +175,7 @@ def test_only_the_word_with_the_secret_changes(words: list[str], at: int, secret
 
 
 def test_a_long_script_is_walked_in_one_go() -> None:
-    text = "a=b; password=x; " * 20_000
+    text = "a=b; password=x; " * 5_000
     shown, count = redact_text(text)
-    assert count == 20_000
+    assert count == 5_000
     assert "password=x" not in shown

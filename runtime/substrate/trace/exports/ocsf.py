@@ -131,7 +131,7 @@ def _process(start: dict[str, Any]) -> dict[str, Any]:
         "name": program(start),
         "cmd_line": shlex.join(argv),
         "created_time": nanoseconds(start["ts"]) // 1_000_000,
-        "file": {"name": program(start), "path": argv[0], "type_id": _REGULAR_FILE},
+        "file": {"name": program(start), "path": argv[0] if argv else "", "type_id": _REGULAR_FILE},
     }
     if "parent_span" in start:
         process["parent_process"] = {"uid": start["parent_span"]}
