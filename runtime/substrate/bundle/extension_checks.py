@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from substrate.bundle.domains import EXAMPLES, domain_fault
+from substrate.domains import EXAMPLES, domain_fault
 from substrate.bundle.fields import describe
 
 TYPE_CHECKING = False
