@@ -213,6 +213,9 @@ def _read_array(cursor: Cursor, word: Word) -> None:
             break
         read_word_here(cursor)
     cursor.pos += 1
+    if cursor.char() not in " \t\n;&|)":
+        # bash goes on with the same word, and takes what comes then for a command.
+        cursor.unreadable(f"{cursor.char()!r} behind an array")
     cursor.depth -= 1
 
 
