@@ -3,6 +3,7 @@
     SubstrateError                 1    failure
     ├─ UsageError                  2    the call's words are wrong
     ├─ BundleError                 2    config.json is wrong: every problem with its JSON path
+    ├─ PolicyError                 2    a policy file is wrong: every problem with its line
     ├─ DependencyError             3    a program or library that must be there is not
     ├─ UnsupportedError            4    this machine or this version cannot do what was asked
     │  └─ IdMapsUnsupportedError   4    a file system has no id-mapped mounts
@@ -50,6 +51,19 @@ class BundleError(SubstrateError):
     """The bundle's configuration is wrong; `problems` lists every fault.
 
     A problem reads `config.json: $.process.args: what was expected`.
+    """
+
+    status = 2
+
+    def __init__(self, problems: Sequence[str], hint: str = "") -> None:
+        super().__init__("\n".join(problems), hint)
+        self.problems = tuple(problems)
+
+
+class PolicyError(SubstrateError):
+    """A policy file is wrong; `problems` lists every fault.
+
+    A problem reads `/path/policy.yaml:LINE: $.fs.deny[0]: what was expected`.
     """
 
     status = 2

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from substrate.bundle.degradable import is_degradable, known_names
-from substrate.bundle.domains import EXAMPLES, domain_fault
 from substrate.bundle.fields import describe
+from substrate.domains import EXAMPLES, domain_fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

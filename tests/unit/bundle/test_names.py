@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from substrate.bundle.domains import domain_fault
+from substrate.domains import domain_fault
 from substrate.bundle.sysctl import sysctl_owner, sysctl_path
 from substrate.kernel.capabilities import CAPABILITIES, NAMES, capability_mask
 

@@ -1,0 +1,107 @@
+"""What a policy makes of a world: the settings for its bundle, as data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from substrate.record import record
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from substrate.policy.effective import Policy
+
+# The name under which a world may go without the network its policy asks for.
+NETWORK = "network"
+
+# The policy's limits by their names in a bundle.
+_LIMITS = {
+    "wall_time": "wallTime",
+    "egress_bytes": "egressBytes",
+    "output": "output",
+    "memory": "memory",
+    "cpus": "cpus",
+    "pids": "pids",
+    "open_files": "openFiles",
+    "disk": "disk",
+}
+
+
+@record
+class NetworkAnswer:
+    """The network a world gets. With a `refusal` (status 4) it does not start.
+
+    `degraded`: name and reason of what is missing by permission, for the state and the trace.
+    """
+
+    mode: str
+    allowed_domains: tuple[str, ...] | None = None
+    refusal: str = ""
+    hint: str = ""
+    degraded: tuple[tuple[str, str], ...] = ()
+
+
+def network_for(policy: Policy, enforced: bool, allow_degraded: Collection[str]) -> NetworkAnswer:
+    """Return what network a world gets by its policy; never more than that.
+
+    `enforced`: this machine and version can hold a world to its domains.
+    """
+    domains = policy.allowed_domains()
+    if not domains:
+        return NetworkAnswer("none")
+    if enforced:
+        return NetworkAnswer("filtered", domains)
+    reason = "domains cannot be enforced yet; the world gets no network at all"
+    if NETWORK in allow_degraded:
+        return NetworkAnswer("none", degraded=((NETWORK, reason),))
+    source = policy.list("net_allowed")[0].source
+    refusal = f"the policy asks for {len(domains)} domains ({source}), and none can be enforced yet"
+    return NetworkAnswer("none", None, refusal, f"go without any network: --allow-degraded {NETWORK}")
+
+
+def world_settings(policy: Policy, network: NetworkAnswer) -> dict[str, Any]:
+    """Return the `substrate` object's part that the policy decides, as in a bundle's JSON.
+
+    To be laid over a bundle by `tighten_settings`, not merged blindly.
+    """
+    settings: dict[str, Any] = {
+        "project": {"deny": _entries(policy, "fs.deny")},
+        "rootfs": {"expose": _entries(policy, "fs.expose"), "hide": _entries(policy, "fs.hide")},
+        "network": {"mode": network.mode},
+        "limits": {
+            name: policy.limit(key) for key, name in _LIMITS.items() if policy.limit(key) is not None
+        },
+    }
+    if network.allowed_domains is not None:
+        settings["network"]["allowedDomains"] = list(network.allowed_domains)
+    return settings
+
+
+def tighten_settings(bundle: dict[str, Any], policy: dict[str, Any]) -> dict[str, Any]:
+    """Return a bundle's `substrate` object with the policy's part of it.
+
+    Lists are joined, of two limits the smaller holds, and the network is the policy's: a bundle
+    does not open what the policy keeps closed.
+    """
+    merged = {**bundle}
+    for name in ("project", "rootfs"):
+        if name not in bundle:
+            continue
+        merged[name] = {**bundle[name]}
+        for key, entries in policy[name].items():
+            if entries:
+                merged[name][key] = list(dict.fromkeys([*bundle[name].get(key, ()), *entries]))
+    limits = {**bundle.get("limits", {})}
+    for key, value in policy["limits"].items():
+        limits[key] = min(value, limits.get(key) or value)
+    merged["limits"] = limits
+    merged["network"] = {
+        key: value for key, value in bundle.get("network", {}).items() if key == "denied"
+    } | policy["network"]
+    if merged["network"]["mode"] == "none":
+        merged["network"].pop("denied", None)
+    return merged
+
+
+def _entries(policy: Policy, key: str) -> list[str]:
+    return [entry.value for entry in policy.list(key)]
