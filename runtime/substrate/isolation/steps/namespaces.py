@@ -27,7 +27,8 @@ NAMESPACES = {
     "time": Clone.NEWTIME,
 }
 _SIGCHLD = 17
-_NOT_INTO_CGROUP = (errno.EACCES, errno.ENOENT, errno.EINVAL)
+# EAGAIN: its pids.max is reached; one that is moved in later is let in.
+_NOT_INTO_CGROUP = (errno.EACCES, errno.ENOENT, errno.EINVAL, errno.EAGAIN)
 _MSG_CMSG_CLOEXEC = 0x40000000
 
 
