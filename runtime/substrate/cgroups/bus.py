@@ -159,11 +159,11 @@ class Bus:
 
     def _log_in(self) -> None:
         """Say who we are (D-Bus specification, EXTERNAL): the kernel tells our uid, not we."""
-        self._send(b"\0AUTH EXTERNAL\r\n", "logging in")
+        # In one go, as systemd's own clients do: of what comes in together with BEGIN, the manager
+        # keeps a message lying until it gets another one.
+        self._send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n", "logging in")
         self._expect_line(b"DATA")
-        self._send(b"DATA\r\n", "logging in")
         self._expect_line(b"OK ")
-        self._send(b"BEGIN\r\n", "logging in")
 
     def _expect_line(self, start: bytes) -> None:
         deadline = time.monotonic() + _LOGIN_TIMEOUT_S

@@ -78,7 +78,9 @@ def make_world(place: Place, files: Files, owner: str, *, accounting: bool = Fal
         message = f"cannot make the cgroup {place.directory}: it is removed again and again"
         raise SubstrateError(message)
     try:
-        fill_world(world, files)
+        for name, value in _CEILINGS:
+            cgroup2.write(world.fd, name, value)
+        write_limits(world, files)
         if accounting:
             _split(world, needed)
     except BaseException:
@@ -87,13 +89,6 @@ def make_world(place: Place, files: Files, owner: str, *, accounting: bool = Fal
         world.close()
         raise
     return world
-
-
-def fill_world(world: Cgroup, files: Files) -> None:
-    """Write the limits of a new cgroup, and how many others may be below it."""
-    for name, value in _CEILINGS:
-        cgroup2.write(world.fd, name, value)
-    write_limits(world, files)
 
 
 def seat(world: Cgroup) -> Cgroup:

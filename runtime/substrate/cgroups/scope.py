@@ -1,9 +1,13 @@
-"""A world's cgroup as a scope that systemd makes: found, started, changed, stopped.
+"""A world's cgroup in a scope that systemd makes: found, started, changed, stopped.
 
-A scope begins with a process and ends with its last one, and is nobody's without either. So one
-that does nothing begins it, and ends when the world's first process is in: until then the death
-of the runtime ends it too, and systemd removes what is empty. That a unit is a world's is written
-in its description, which it has from the first moment on.
+    x.scope          systemd's: it writes the limits it was told of, again and again
+        ├ world      ours alone: the world, as anywhere else, with exactly its limits
+        └ held       a process that does nothing, while somebody needs the scope to stay
+
+A scope begins with a process and ends with its last one; systemd removes it at once. So one that
+does nothing begins it, and ends when the world's first process is in: until then the death of the
+runtime ends the scope too. That a unit is a world's is written in its description, which it has
+from the first moment on.
 """
 
 from __future__ import annotations
@@ -15,8 +19,8 @@ from substrate.cgroups.bus import MANAGER, Bus, CallError
 from substrate.cgroups.group import Cgroup
 from substrate.cgroups.hierarchy import Place
 from substrate.cgroups.limits import Loss
-from substrate.cgroups.owned import mark, open_world
-from substrate.cgroups.place import fill_world
+from substrate.cgroups.owned import open_world
+from substrate.cgroups.place import make_world
 from substrate.cgroups.units import (
     CONTROLLERS,
     SYSTEM_SLICE,
@@ -29,6 +33,7 @@ from substrate.cgroups.units import (
 from substrate.errors import RefusedError, SubstrateError, UnsupportedError
 from substrate.host import systemd
 from substrate.kernel.parking import ParkedProcess
+from substrate.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,12 +48,26 @@ _STOP_TIMEOUT_US = 10_000_000
 _LEAVING_TIMEOUT_S, _PAUSE_S = 5.0, 0.02
 _NO_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
 _UNIT_EXISTS = "org.freedesktop.systemd1.UnitExists"
+_WORLD, _HELD = "world", "held"
+
+
+@record
+class Scope:
+    """Where a world will be: its `place`, in a `unit`, which is below the directory `root`.
+
+    `reachable`: the caller may put processes there itself, without systemd.
+    """
+
+    place: Place
+    unit: Unit
+    root: str
+    reachable: bool
 
 
 def choose_scope(
     hierarchy: Hierarchy, cgroups_path: str | None, name: str, *, privileged: bool
-) -> tuple[Place, Unit]:
-    """Return the scope of the world called `name`, and where its cgroup will be.
+) -> Scope:
+    """Return the scope of the world called `name`; nothing is made.
 
     The system's manager makes those of root, the caller's own manager those of anybody else.
     Raises `UnsupportedError` where there is no such manager, `UsageError` for a bad path.
@@ -60,8 +79,17 @@ def choose_scope(
         message = "there is no cgroup2 file system that can be written"
         raise UnsupportedError(message, "boot with systemd.unified_cgroup_hierarchy=1")
     with _connect(manager) as bus:
-        root = str(bus.read_property(MANAGER, "ControlGroup")).rstrip("/")
-    return Place(hierarchy.mount + root, (*slice_parts(unit.slice), unit.name)), unit
+        control_group = str(bus.read_property(MANAGER, "ControlGroup"))
+    root = (hierarchy.mount + control_group).rstrip("/")
+    directory = "/".join((root, *slice_parts(unit.slice), unit.name))
+    reachable = privileged or _is_inside(hierarchy, root)
+    return Scope(Place(directory, (_WORLD,)), unit, root, reachable)
+
+
+def _is_inside(hierarchy: Hierarchy, root: str) -> bool:
+    """Whether the caller is in a subtree, and may move processes within it (cgroups(7))."""
+    own = hierarchy.own_directory or ""
+    return own.startswith(root + "/") and os.access(f"{root}/cgroup.procs", os.W_OK)
 
 
 def unmanaged_controllers(files: Files) -> tuple[Loss, ...]:
@@ -83,12 +111,48 @@ def make_scope(place: Place, unit: Unit, files: Files, owner: str) -> tuple[Cgro
     try:
         with _connect(unit.manager) as bus:
             _start(bus, unit, parked.pid, limit_properties(files), owner)
-            return _open(bus, place, unit, files, owner), parked
+            _check_directory(bus, unit, place.base)
+        _move_aside(place.base, unit, parked.pid)
+        return make_world(place, files, owner), parked
     except BaseException:
         # Empty, it ends by itself; asked, it has ended when we return.
         parked.end()
         remove_scope(unit.reference, place.directory, owner)
         raise
+
+
+def hold_scope(reference: str, directory: str) -> ParkedProcess | None:
+    """Keep the scope of the world in `directory` until the returned process is ended.
+
+    What a world has used is gone with its cgroup, and that with the world's last process. None
+    when it has ended already.
+    """
+    held = Cgroup.open(f"{os.path.dirname(directory)}/{_HELD}")
+    if held is None:
+        return None
+    parked = ParkedProcess()
+    try:
+        with held:
+            place_process(held, parked.pid, reference)
+    except BaseException:
+        parked.end()
+        raise
+    return parked
+
+
+def place_process(cgroup: Cgroup, pid: int, reference: str) -> None:
+    """Move a process into a cgroup of a world's scope, by systemd where the caller may not.
+
+    A caller outside of its own manager's subtree (a login by ssh is) has no right over the common
+    ancestor of the two cgroups.
+    """
+    try:
+        cgroup.add_process(pid)
+    except SubstrateError:
+        manager, _, name = reference.partition("/")
+        below = "/" + os.path.basename(cgroup.directory)
+        with _connect(manager) as bus:
+            bus.call("AttachProcessesToUnit", "ssau", (name, below, [pid]))
 
 
 def update_scope(reference: str, files: Files) -> None:
@@ -97,17 +161,6 @@ def update_scope(reference: str, files: Files) -> None:
     with _connect(manager) as bus:
         properties = limit_properties(files)
         bus.call("SetUnitProperties", "sba(sv)", (name, True, properties))
-
-
-def attach(reference: str, pid: int) -> None:
-    """Have systemd put a process into a world's scope: it may where the caller may not.
-
-    A caller outside of its own manager's subtree (a login by ssh is) has no right over the common
-    ancestor of the two cgroups.
-    """
-    manager, _, name = reference.partition("/")
-    with _connect(manager) as bus:
-        bus.call("AttachProcessesToUnit", "ssau", (name, "", [pid]))
 
 
 def remove_scope(reference: str, directory: str, owner: str) -> str:
@@ -156,10 +209,11 @@ def _start(bus: Bus, unit: Unit, pid: int, limits: list[Property], owner: str) -
         ),
         *limits,
     ]  # fmt: skip
+    no_others: list[tuple[str, list[Property]]] = []
     deadline = time.monotonic() + _LEAVING_TIMEOUT_S
     while True:
         try:
-            body = (unit.name, "fail", properties, ())
+            body = (unit.name, "fail", properties, no_others)
             (job,) = bus.call("StartTransientUnit", "ssa(sv)a(sa(sv))", body)
             break
         except CallError as error:
@@ -177,22 +231,22 @@ def _start(bus: Bus, unit: Unit, pid: int, limits: list[Property], owner: str) -
         raise SubstrateError(message, f"journalctl -u {unit.name}")
 
 
-def _open(bus: Bus, place: Place, unit: Unit, files: Files, owner: str) -> Cgroup:
+def _check_directory(bus: Bus, unit: Unit, directory: str) -> None:
     path = _object_path(bus, unit.name)
-    there = None if path is None else bus.read_property(_SCOPE, "ControlGroup", path)
-    world = Cgroup.open(place.directory) if there else None
-    if world is None or not place.directory.endswith(str(there)):
-        if world is not None:
-            world.close()
-        message = f"systemd has put {unit.name} at {there or 'no cgroup'}, not {place.directory}"
+    there = "" if path is None else str(bus.read_property(_SCOPE, "ControlGroup", path))
+    if not there or not directory.endswith(there):
+        message = f"systemd has put {unit.name} at {there or 'no cgroup'}, not {directory}"
         raise SubstrateError(message, "use --cgroup-manager cgroupfs")
-    try:
-        mark(world, owner)
-        fill_world(world, files)
-    except BaseException:
-        world.close()
-        raise
-    return world
+
+
+def _move_aside(directory: str, unit: Unit, pid: int) -> None:
+    """Move the first process of a scope below it: who gives controllers may hold no process."""
+    scope = Cgroup.open(directory)
+    if scope is None:
+        message = f"the scope {unit.name} has ended before anything was in it"
+        raise SubstrateError(message, f"journalctl -u {unit.name}")
+    with scope, scope.make_child(_HELD) as held:
+        held.add_process(pid)
 
 
 def _stop(bus: Bus, name: str, owner: str) -> None:

@@ -1,7 +1,8 @@
 """A world as a unit of systemd: its name, its slice, and its limits as properties. Pure.
 
 systemd writes the files of its units from their properties again at every daemon-reload, and when
-a neighbour starts. So it must know every limit that is a file of its own concern.
+a neighbour starts. The world's own cgroup, below the unit's, it leaves alone; but a weight or a
+protection counts among neighbours, so it must know every limit that it has a property for.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ _AMOUNTS = {
     "pids.max": "TasksMax",
     "cpu.weight": "CPUWeight",
 }
+# What the scope may have above the world's own: a process that holds it, and what the kernel
+# remembers of cgroups. So the world's limit is the one that is reached, and counted, first.
+_MORE = {"memory.max": 16 << 20, "memory.high": 16 << 20, "pids.max": 1}
 _LISTS = {"cpuset.cpus": "AllowedCPUs", "cpuset.mems": "AllowedMemoryNodes"}
 
 
@@ -103,15 +107,11 @@ def escape(name: str) -> str:
 
 
 def limit_properties(files: Files) -> list[Property]:
-    """Return the limits that systemd has properties for.
-
-    The others stay in their files untouched: it writes only what it knows. io.max among them: it
-    writes the limits of those devices alone that it was told of.
-    """
+    """Return the limits that systemd has properties for, but those of single devices."""
     found: list[Property] = []
     for file, value in files.values.items():
         if file in _AMOUNTS:
-            found.append((_AMOUNTS[file], ("t", _amount(value))))
+            found.append((_AMOUNTS[file], ("t", _amount(value, _MORE.get(file, 0)))))
         elif file in _LISTS:
             found.append((_LISTS[file], ("ay", list(_mask(value)))))
         elif file == "cpu.max":
@@ -130,9 +130,9 @@ def _scope_name(prefix: str, name: str) -> str:
     return f"{prefix}-{name}.scope" if prefix else f"{name}.scope"
 
 
-def _amount(value: str) -> int:
+def _amount(value: str, more: int) -> int:
     number = convert.parse_amount(value)
-    return _INFINITY if number < 0 else number
+    return _INFINITY if number < 0 else number + more
 
 
 def _quota(value: str) -> list[Property]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from substrate.cgroups.hierarchy import UNIFIED, choose_place, find_hierarchy
+from substrate.cgroups.hierarchy import UNIFIED, Place, choose_place, find_hierarchy
 from substrate.cgroups.limits import cgroup_files, without
 from substrate.cgroups.place import missing_controllers
 from substrate.errors import UnsupportedError
@@ -62,14 +62,15 @@ def _resolve_scope(
     from substrate.cgroups.scope import choose_scope, unmanaged_controllers
 
     path = config.linux.cgroups_path
-    place, unit = choose_scope(hierarchy, path, name, privileged=privileged)
+    scope = choose_scope(hierarchy, path, name, privileged=privileged)
     lost = {loss.name: loss for loss in (*files.losses, *unmanaged_controllers(files))}
-    for loss in missing_controllers(hierarchy, place, files):
+    for loss in missing_controllers(hierarchy, Place(scope.root, ()), files):
         lost.setdefault(loss.name, loss)
     for loss in lost.values():
         lose(loss.name, loss.reason)
     files = without(files, tuple(name.partition(".")[2] for name in lost))
-    return ResolvedCgroup(place, files, _needs_device_program(config), unit)
+    device_program = _needs_device_program(config)
+    return ResolvedCgroup(scope.place, files, device_program, scope.unit, scope.reachable)
 
 
 def _needs_device_program(config: Config) -> bool:

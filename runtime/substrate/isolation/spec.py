@@ -81,13 +81,14 @@ class ResolvedCgroup:
     """Where the world's cgroup is made, and what is written into it.
 
     `device_program`: the device rules are enforced by a program attached to it. `unit`: systemd
-    makes it as this scope.
+    makes it as this scope. `reachable`: a process can begin in it, without its help.
     """
 
     place: Place
     files: Files
     device_program: bool
     unit: Unit | None = None
+    reachable: bool = True
 
 
 @record

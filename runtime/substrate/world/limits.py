@@ -8,7 +8,6 @@ from substrate.cgroups.owned import open_world, remove_world
 from substrate.cgroups.place import make_world, seat
 from substrate.cgroups.report import limits_hit
 from substrate.cgroups.statistics import read_statistics
-from substrate.errors import SubstrateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,14 +78,24 @@ def bring_in(place: Cgroup, pid: int, unit: str = "") -> None:
     """Move a process into a cgroup, unless it began there; `unit` as in a world's state."""
     if pid in place.processes():
         return
-    try:
+    if not unit:
         place.add_process(pid)
-    except SubstrateError:
-        if not unit:
-            raise
-        from substrate.cgroups.scope import attach
+        return
+    from substrate.cgroups.scope import place_process
 
-        attach(unit, pid)
+    place_process(place, pid, unit)
+
+
+def hold_figures(state: State) -> ParkedProcess | None:
+    """Keep a world's figures beyond its end, where they would vanish with it.
+
+    The caller ends the process, if there is one, when it has read them.
+    """
+    if not state.unit:
+        return None
+    from substrate.cgroups.scope import hold_scope
+
+    return hold_scope(state.unit, state.cgroup)
 
 
 def remove_cgroup(state: State, owner: str, warn: Callable[[str], None]) -> None:

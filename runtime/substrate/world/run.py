@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from substrate.isolation.timing import Durations
+    from substrate.kernel.parking import ParkedProcess
     from substrate.world.context import Context
     from substrate.world.create import Created, CreateRequest
     from substrate.world.state import State
@@ -58,17 +59,22 @@ def run(
         if manner.detach:
             start_watcher(_start(context, world, created, manner, request.executor, warn))
             return 0
-        extension = created.config.substrate
-        reaped = extension is not None and extension.init
-        with Attendance(created.state.pid, master, reaped=reaped) as attendance:
-            state = _start(context, world, created, manner, request.executor, warn)
-            # Not under the lock: `kill`, `exec` and `state` come in meanwhile.
-            world.unlock()
-            watcher = start_watcher(state)
-            status = attendance.wait()
-        if watcher is not None:
-            _tell_time(watcher, state, warn)
-        _tell_limits(world, state, warn)
+        held = _hold_figures(created.state)
+        try:
+            extension = created.config.substrate
+            reaped = extension is not None and extension.init
+            with Attendance(created.state.pid, master, reaped=reaped) as attendance:
+                state = _start(context, world, created, manner, request.executor, warn)
+                # Not under the lock: `kill`, `exec` and `state` come in meanwhile.
+                world.unlock()
+                watcher = start_watcher(state)
+                status = attendance.wait()
+            if watcher is not None:
+                _tell_time(watcher, state, warn)
+            _tell_limits(world, state, warn)
+        finally:
+            if held is not None:
+                held.end()
         if not manner.keep:
             _remove_if_there(world, state, warn)
         return status
@@ -106,6 +112,14 @@ def _tell_time(watcher: int, state: State, warn: Callable[[str], None]) -> None:
             f"wallTime: the world was ended after {state.wall_time_s} s with all its processes"
             " (raise $.substrate.limits.wallTime)"
         )
+
+
+def _hold_figures(state: State) -> ParkedProcess | None:
+    if not state.unit:
+        return None
+    from substrate.world.limits import hold_figures
+
+    return hold_figures(state)
 
 
 def _tell_limits(world: World, state: State, warn: Callable[[str], None]) -> None:

@@ -27,8 +27,7 @@ NAMESPACES = {
     "time": Clone.NEWTIME,
 }
 _SIGCHLD = 17
-# EAGAIN: its pids.max is reached; one that is moved in later is let in.
-_NOT_INTO_CGROUP = (errno.EACCES, errno.ENOENT, errno.EINVAL, errno.EAGAIN)
+_NOT_INTO_CGROUP = (errno.EACCES, errno.ENOENT, errno.EINVAL)
 _MSG_CMSG_CLOEXEC = 0x40000000
 
 
