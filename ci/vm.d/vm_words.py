@@ -41,6 +41,7 @@ has everything and computes about 10 times slower.
 examples:
   ci/vm -- cat /sys/fs/cgroup/cgroup.controllers
   ci/vm -- .venv/bin/python -m pytest -q tests/privileged
+  ci/vm --systemd -- systemctl status
   ci/vm --full --timeout 900 --env SUBSTRATE_TESTS_MUST_RUN=1 -- ci/test privileged
   ci/vm -- sh -c '.venv/bin/coverage run -m pytest -q; mv .coverage.* "$SUBSTRATE_VM_OUT"'
 
@@ -61,6 +62,7 @@ class Request:
     out: str
     environment: tuple[tuple[str, str], ...] = ()
     full: bool = False
+    systemd: bool = False
     timeout_s: float = 1800.0
     boot_timeout_s: float = 60.0
     memory_mib: int = 0
@@ -106,6 +108,7 @@ def parse(arguments: Sequence[str], directory: str, environ: Mapping[str, str]) 
         out=options.out or f"{directory}/.cache/vm-out",
         environment=(*passed, *options.env),
         full=full,
+        systemd=options.systemd,
         timeout_s=options.timeout,
         boot_timeout_s=options.boot_timeout,
         memory_mib=options.mem or (2048 if full else 1024),
@@ -119,6 +122,7 @@ def settings(request: Request, kernel: Kernel) -> str:
     return _assignments(
         {
             "KIND": "full" if request.full else "small",
+            "SYSTEMD": "yes" if request.systemd else "",
             "MODULES": kernel.modules,
             "DIRECTORY": request.directory,
             "OUT": request.out,
@@ -232,6 +236,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--full", action="store_true", help="the full machine instead of the small one")
+    add("--systemd", action="store_true", help="with systemd as process 1, and its message bus")
     add(
         "--timeout",
         type=_seconds,

@@ -101,6 +101,10 @@ class Runtime:
             return [str(PYTHON), "-c", _START]
         return [*self._prefix, str(PROGRAM)]
 
+    def start_with(self, *words: str) -> None:
+        """Start the runtime through another program from now on, as the same user."""
+        self._prefix += words
+
     def __call__(
         self,
         *words: str | Path,

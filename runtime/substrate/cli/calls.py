@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from substrate.cli.report import reporter
-from substrate.errors import SubstrateError, UnsupportedError, UsageError
+from substrate.errors import SubstrateError, UsageError
 from substrate.world.context import Context, find_directories
 
 TYPE_CHECKING = False
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 def context_of(arguments: Arguments) -> Context:
     """Return the context the global options name."""
     manager = arguments.text("cgroup_manager")
-    if manager == "systemd" or arguments.flag("systemd_cgroup"):
-        message = "cgroups made by systemd are not available yet"
-        raise UnsupportedError(message, "use --cgroup-manager disabled")
     allowed = arguments.many("allow_degraded")
     if allowed:
         _check_degradable(allowed)
@@ -31,6 +28,9 @@ def context_of(arguments: Arguments) -> Context:
         data=data,
         cache=cache,
         no_cgroups=manager == "disabled",
+        # runc's option says nothing about worlds without cgroups.
+        by_systemd=manager == "systemd"
+        or (arguments.flag("systemd_cgroup") and manager != "disabled"),
         allow_degraded=allowed,
     )
 

@@ -6,7 +6,7 @@ and tests name its rows in `requires(...)`. How each thing is tried lives in the
 
 from __future__ import annotations
 
-from substrate.host import cgroups, mounts, namespaces, processes
+from substrate.host import cgroups, mounts, namespaces, processes, systemd
 from substrate.record import record
 
 TYPE_CHECKING = False
@@ -69,6 +69,7 @@ _ALL = (
     Probe("cgroup2.pids", "linux.resources.pids", cgroups.pids, _DELEGATE),
     Probe("cgroup2.io", "linux.resources.blockIO", cgroups.io, _DELEGATE),
     Probe("cgroup2.cpuset", "linux.resources.cpu.cpus", cgroups.cpuset, _DELEGATE),
+    Probe("systemd", "--cgroup-manager systemd", systemd.reason, "--cgroup-manager cgroupfs"),
 )  # fmt: skip
 
 PROBES = {probe.name: probe for probe in _ALL}

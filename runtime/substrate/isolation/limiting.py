@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from substrate.cgroups.hierarchy import UNIFIED, choose_place, find_hierarchy
+from substrate.cgroups.hierarchy import UNIFIED, Place, choose_place, find_hierarchy
 from substrate.cgroups.limits import cgroup_files, without
 from substrate.cgroups.place import missing_controllers
 from substrate.errors import UnsupportedError
@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from substrate.bundle.model import Config
+    from substrate.cgroups.hierarchy import Hierarchy
+    from substrate.cgroups.limits import Files
 
 CGROUP = "cgroup"
 
 
 def resolve_cgroup(
-    config: Config, name: str, lose: Callable[[str, str], None], *, privileged: bool
-) -> ResolvedCgroup | None:
+    config: Config, name: str, lose: Callable[[str, str], None], *, privileged: bool,
+    by_systemd: bool = False,
+) -> ResolvedCgroup | None:  # fmt: skip
     """Return the cgroup of a world, None when it gets none.
 
     On a host of cgroup v2 alone every world has one, for its figures and its end. Elsewhere only
@@ -30,6 +33,8 @@ def resolve_cgroup(
     files = cgroup_files(config.linux.resources, limits)
     hierarchy = find_hierarchy()
     path = config.linux.cgroups_path
+    if by_systemd:
+        return _resolve_scope(config, hierarchy, name, files, lose, privileged=privileged)
     asked = bool(files.writes or files.losses)
     if not asked and (path is None or not hierarchy.mount) and hierarchy.mode != UNIFIED:
         return None
@@ -47,6 +52,25 @@ def resolve_cgroup(
         # Nothing of what was asked for is left to enforce.
         return None
     return ResolvedCgroup(place, files, _needs_device_program(config))
+
+
+def _resolve_scope(
+    config: Config, hierarchy: Hierarchy, name: str, files: Files,
+    lose: Callable[[str, str], None], *, privileged: bool,
+) -> ResolvedCgroup:  # fmt: skip
+    """Return the scope of a world. That systemd cannot make one is no loss but an error."""
+    from substrate.cgroups.scope import choose_scope, unmanaged_controllers
+
+    path = config.linux.cgroups_path
+    scope = choose_scope(hierarchy, path, name, privileged=privileged)
+    lost = {loss.name: loss for loss in (*files.losses, *unmanaged_controllers(files))}
+    for loss in missing_controllers(hierarchy, Place(scope.root, ()), files):
+        lost.setdefault(loss.name, loss)
+    for loss in lost.values():
+        lose(loss.name, loss.reason)
+    files = without(files, tuple(name.partition(".")[2] for name in lost))
+    device_program = _needs_device_program(config)
+    return ResolvedCgroup(scope.place, files, device_program, scope.unit, scope.reachable)
 
 
 def _needs_device_program(config: Config) -> bool:

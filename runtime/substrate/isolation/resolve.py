@@ -63,6 +63,7 @@ class Demand:
     new_keyring: bool = True
     preserve_fds: int = 0
     no_cgroups: bool = False
+    by_systemd: bool = False
     cgroup_name: str = ""
     allow_degraded: tuple[str, ...] = ()
     host_ids: bool = False
@@ -103,8 +104,9 @@ def resolve(
     cgroup = None
     if not demand.no_cgroups:
         cgroup = resolve_cgroup(
-            config, demand.cgroup_name or demand.world_id, losses.lose, privileged=privileged
-        )
+            config, demand.cgroup_name or demand.world_id, losses.lose, privileged=privileged,
+            by_systemd=demand.by_systemd,
+        )  # fmt: skip
     _check_unavailable(config, process, losses, has_cgroup=cgroup is not None)
     relays_output = _relays_output(extension, process, demand, losses)
     if has_unlocked_mounts(config, process, privileged=privileged):

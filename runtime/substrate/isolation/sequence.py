@@ -166,7 +166,8 @@ def _namespaces(spec: WorldSpec) -> Iterator[Step]:
         yield SetTimeOffsets(spec.config.linux.time_offsets)
     if spec.forks:
         # Still as the caller: another user could not be put into a cgroup of the caller's.
-        yield ForkIntoPidNamespace(spec.cgroup is not None)
+        # A fork that is refused there leaves a pid namespace in which there can be no second one.
+        yield ForkIntoPidNamespace(spec.cgroup is not None and spec.cgroup.reachable)
     # From here on the state on disk names this process, so `delete` can end it.
     yield AwaitRuntime(b"", "record the process")
     if spec.identity is not None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from substrate.bundle.mount_options import MountOptions
     from substrate.cgroups.hierarchy import Place
     from substrate.cgroups.limits import Files
+    from substrate.cgroups.units import Unit
 
 
 @record
@@ -79,12 +80,15 @@ class Filter:
 class ResolvedCgroup:
     """Where the world's cgroup is made, and what is written into it.
 
-    `device_program`: the device rules are enforced by a program attached to it.
+    `device_program`: the device rules are enforced by a program attached to it. `unit`: systemd
+    makes it as this scope. `reachable`: a process can begin in it, without its help.
     """
 
     place: Place
     files: Files
     device_program: bool
+    unit: Unit | None = None
+    reachable: bool = True
 
 
 @record

@@ -152,9 +152,7 @@ def _scalar(key: Key, value: Any) -> Any:
 
 
 def _with_unit(kind: str, text: str) -> int | None:
-    pattern, units = {SIZE: (_SIZE, _FACTORS), SECONDS: (_SECONDS, _UNITS_S)}.get(
-        kind, (None, {})
-    )
+    pattern, units = {SIZE: (_SIZE, _FACTORS), SECONDS: (_SECONDS, _UNITS_S)}.get(kind, (None, {}))
     found = pattern.fullmatch(text) if pattern is not None else None
     return None if found is None else int(found.group(1)) * units[found.group(2)]
 

@@ -191,9 +191,7 @@ def _condition(cursor: Cursor) -> None:
             return
         if cursor.looking_at("&&") or cursor.looking_at("||"):
             cursor.pos += 2
-        elif cursor.char() in {"(", ")"} or (
-            cursor.char() in {"<", ">"} and cursor.char(1) != "("
-        ):
+        elif cursor.char() in {"(", ")"} or (cursor.char() in {"<", ">"} and cursor.char(1) != "("):
             cursor.pos += 1
         else:
             word = read_word_here(cursor)

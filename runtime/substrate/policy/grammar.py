@@ -77,8 +77,11 @@ def skip_lines(cursor: Cursor) -> None:
 
 
 def _list_ends(cursor: Cursor) -> bool:
-    return cursor.at_end() or cursor.char() == ")" or cursor.looking_at(";;") or (
-        cursor.looking_at(";&")
+    return (
+        cursor.at_end()
+        or cursor.char() == ")"
+        or cursor.looking_at(";;")
+        or (cursor.looking_at(";&"))
     )
 
 

@@ -73,7 +73,9 @@ class Merge:
     def _tighten_scalar(self, path: str, key: Key, setting: Setting) -> None:
         there = self.values.get(path)
         if there is not None and _looser(key, setting.value, there.value):
-            self._refuse(setting.value, setting.source, f"looser than {there.value} of {there.source}")
+            self._refuse(
+                setting.value, setting.source, f"looser than {there.value} of {there.source}"
+            )
             return
         self.values[path] = Sourced(setting.value, setting.source)
 

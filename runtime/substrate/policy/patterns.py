@@ -144,9 +144,7 @@ def _has_option(name: str, option: str, given: Given) -> int:
         wanted = [option]
     else:
         wanted = [f"-{letter}" for letter in option[1:]]
-    found = all(
-        any(given.has(same) for same in _same_options(one, synonyms)) for one in wanted
-    )
+    found = all(any(given.has(same) for same in _same_options(one, synonyms)) for one in wanted)
     if found:
         return YES
     return MAYBE if given.more_options else NO

@@ -15,7 +15,7 @@ from substrate.policy.syntax import UNKNOWN, Command, Fault, Word, literal
 from substrate.record import record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z_0-9]*)=(.*)", re.DOTALL)
 DEEPEST = 16
@@ -169,7 +169,9 @@ class Unwrapper:
         self, operands: tuple[Word, ...], via: tuple[str, ...], command: Command
     ) -> bool:
         if any(word.many for word in operands):
-            self.fault("wrapper-option", f"where {via[-1]}'s command begins is unclear", command.text)
+            self.fault(
+                "wrapper-option", f"where {via[-1]}'s command begins is unclear", command.text
+            )
             return False
         return True
 
@@ -260,9 +262,7 @@ class Unwrapper:
             elif UNKNOWN in word.text.partition("=")[0]:
                 self.fault("code-variable", "which variable this sets is unclear", command.text)
 
-    def _unknown_builtin(
-        self, name: str, arguments: tuple[Word, ...], command: Command
-    ) -> None:
+    def _unknown_builtin(self, name: str, arguments: tuple[Word, ...], command: Command) -> None:
         letters = wrappers.UNKNOWN_ONLY_WITH.get(name)
         options = [word.text for word in arguments if word.text[:1] in {"-", UNKNOWN}]
         if letters is not None and not any(
@@ -288,9 +288,7 @@ def _without_options(words: tuple[Word, ...]) -> tuple[Word, ...]:
     return words
 
 
-def _replaced(
-    words: tuple[Word, ...], values: tuple[Word, ...], asked: bool
-) -> tuple[Word, ...]:
+def _replaced(words: tuple[Word, ...], values: tuple[Word, ...], asked: bool) -> tuple[Word, ...]:
     if not asked:
         return words
     marks = [value.text for value in values if value.text] or ["{}"]

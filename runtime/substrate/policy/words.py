@@ -226,9 +226,9 @@ def _read_in_braces(cursor: Cursor, inner: _Pieces, in_quotes: bool) -> None:
         _read_single_quoted(cursor)
     elif char == "\\" and cursor.char(1):
         cursor.pos += 2
-    elif char == "@" and cursor.char(1) != "P":
-        cursor.pos += 1
-    elif char in "<>" and char and cursor.char(1) != "(":
+    elif (char == "@" and cursor.char(1) != "P") or (
+        char in "<>" and char and cursor.char(1) != "("
+    ):
         cursor.pos += 1
     else:
         # A brace, a quote in quotes, an end that is missing, or @P, which runs what it expands.

@@ -56,7 +56,9 @@ def network_for(policy: Policy, enforced: bool, allow_degraded: Collection[str])
         return NetworkAnswer("none", degraded=((NETWORK, reason),))
     source = policy.list("net_allowed")[0].source
     refusal = f"the policy asks for {len(domains)} domains ({source}), and none can be enforced yet"
-    return NetworkAnswer("none", None, refusal, f"go without any network: --allow-degraded {NETWORK}")
+    return NetworkAnswer(
+        "none", None, refusal, f"go without any network: --allow-degraded {NETWORK}"
+    )
 
 
 def world_settings(policy: Policy, network: NetworkAnswer) -> dict[str, Any]:
@@ -69,7 +71,9 @@ def world_settings(policy: Policy, network: NetworkAnswer) -> dict[str, Any]:
         "rootfs": {"expose": _entries(policy, "fs.expose"), "hide": _entries(policy, "fs.hide")},
         "network": {"mode": network.mode},
         "limits": {
-            name: policy.limit(key) for key, name in _LIMITS.items() if policy.limit(key) is not None
+            name: policy.limit(key)
+            for key, name in _LIMITS.items()
+            if policy.limit(key) is not None
         },
     }
     if network.allowed_domains is not None:

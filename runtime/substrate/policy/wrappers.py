@@ -82,9 +82,7 @@ PREFIXES: dict[str, Prefix] = {
         operands=1,
         scripts=("c", "command"),
     ),
-    "ionice": Prefix(
-        "c:n:P:p:u:t", ("class=", "classdata=", "pgid=", "pid=", "uid=", "ignore")
-    ),
+    "ionice": Prefix("c:n:P:p:u:t", ("class=", "classdata=", "pgid=", "pid=", "uid=", "ignore")),
     "linux32": Prefix(),
     "linux64": Prefix(),
     "ltrace": Prefix("cfttTiCSo:e:p:s:u:n:A:a:l:x:"),
@@ -135,7 +133,9 @@ PREFIXES: dict[str, Prefix] = {
         "apqvVf:o:", ("append", "portability", "quiet", "verbose", "format=", "output=")
     ),
     "timeout": Prefix(
-        "fk:ps:v", ("foreground", "kill-after=", "preserve-status", "signal=", "verbose"), operands=1
+        "fk:ps:v",
+        ("foreground", "kill-after=", "preserve-status", "signal=", "verbose"),
+        operands=1,
     ),
     "toybox": Prefix(long=("long", "help", "version"), quiet=("long", "help", "version")),
     "tsocks": Prefix(),

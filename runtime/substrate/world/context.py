@@ -20,13 +20,15 @@ class Context:
     """The directories of one runtime and what its caller allows.
 
     `root` holds one directory per world and is small and volatile; `data` holds layers; `cache`
-    can be removed at any time. `no_cgroups`: the caller said that no cgroups are to be made.
+    can be removed at any time. `no_cgroups`: the caller said that no cgroups are to be made;
+    `by_systemd`: that systemd shall make them.
     """
 
     root: str
     data: str
     cache: str
     no_cgroups: bool = False
+    by_systemd: bool = False
     allow_degraded: tuple[str, ...] = ()
 
 

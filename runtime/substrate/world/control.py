@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from substrate.cgroups.group import Cgroup
+    from substrate.cgroups.limits import Files
     from substrate.world.context import Context
     from substrate.world.state import State
 
@@ -58,7 +59,13 @@ def update(context: Context, world_id: str, change: dict[str, Any], file: str) -
         for loss in files.losses:
             raise UnsupportedError(loss.reason, "leave it out")
         with _cgroup(world, state) as cgroup:
+            _check_managed(state, files)
             update_world(cgroup, files)
+        if state.unit:
+            # When the kernel has taken every value.
+            from substrate.cgroups.scope import update_scope
+
+            update_scope(state.unit, files)
         stored["linux"] = linux | {"resources": merged}
         world.write_file(CONFIG_FILE, jsontext.dumps(stored))
 
@@ -70,6 +77,15 @@ def statistics(context: Context, world_id: str) -> dict[str, Any]:
         _demand(state, states.RUNNING, states.CREATED, states.PAUSED)
         with _cgroup(world, state) as cgroup:
             return {"type": "stats", "id": world_id, "data": read_statistics(cgroup.fd).to_oci()}
+
+
+def _check_managed(state: State, files: Files) -> None:
+    """Refuse limits that would need controllers of cgroups which are systemd's."""
+    if state.unit:
+        from substrate.cgroups.scope import unmanaged_controllers
+
+        for loss in unmanaged_controllers(files):
+            raise UnsupportedError(loss.reason, "leave it out")
 
 
 def _demand(state: State, *statuses: str) -> None:

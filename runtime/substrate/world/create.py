@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from substrate.bundle.model import Config, Process
-    from substrate.cgroups.group import Cgroup
     from substrate.isolation.conversation import Conversation
     from substrate.isolation.spec import WorldSpec
     from substrate.isolation.timing import Durations
     from substrate.world.context import Context
+    from substrate.world.limits import Seat
     from substrate.world.output import Limited
     from substrate.world.overrides import Overrides
 
@@ -118,6 +118,7 @@ def make_spec(
         new_keyring=request.new_keyring,
         preserve_fds=request.preserve_fds,
         no_cgroups=context.no_cgroups,
+        by_systemd=context.by_systemd,
         cgroup_name=_cgroup_name(context, request.world_id),
         allow_degraded=context.allow_degraded,
         host_ids=host_ids,
@@ -209,9 +210,13 @@ def _remove_cgroup(world: World) -> None:
     except WorldNotFoundError:
         return
     if state.cgroup:
-        from substrate.cgroups.owned import remove_world
+        from substrate.world.limits import remove_cgroup
 
-        remove_world(state.cgroup, world.path)
+        remove_cgroup(state, world.path, _say_nothing)
+
+
+def _say_nothing(_warning: str) -> None:
+    """Whatever could not be removed, the error that is being raised says why there is no world."""
 
 
 def _remove_layers(world: World) -> None:
@@ -254,6 +259,7 @@ def _first_state(request: CreateRequest, spec: WorldSpec) -> states.State:
         namespaces=spec.new_namespaces + tuple(name for name, _ in spec.joined_namespaces),
         may_set_groups=spec.identity is None or spec.identity.may_set_groups,
         cgroup="" if spec.cgroup is None else spec.cgroup.place.directory,
+        unit="" if spec.cgroup is None or spec.cgroup.unit is None else spec.cgroup.unit.reference,
         wall_time_s=_wall_time(spec),
         degraded=tuple((loss.name, loss.reason) for loss in spec.degraded),
         idle=spec.process is None,
@@ -293,14 +299,14 @@ def _launch(
     gate_fd = _listen(world) if request.listening else -1
     opened: list[int] = [gate_fd] if gate_fd >= 0 else []
     current = state
-    seat: Cgroup | None = None
+    seat: Seat | None = None
 
     def record_pid(pid: int) -> None:
         nonlocal current
         current = replace(current, pid=pid, start_time=procfs.start_time(pid) or 0)
         world.write(current)
         if seat is not None:
-            bring_in(seat, pid)
+            seat.take(pid)
 
     def run_creation_hooks() -> None:
         from substrate.world.hooks import run_host_hooks
@@ -316,16 +322,17 @@ def _launch(
     try:
         inputs = {"gate": gate_fd} | ({} if output is None else output.inputs)
         if spec.cgroup is not None:
-            from substrate.world.limits import bring_in, make_cgroup
+            from substrate.world.limits import make_cgroup
 
             seat = make_cgroup(spec.cgroup, world.path)
             inputs["cgroup"] = seat.fd
-            opened.append(seat.fd)
         for name, path in spec.joined_namespaces:
             inputs[f"namespace:{name}"] = _open_namespace(name, path)
             opened.append(inputs[f"namespace:{name}"])
         launched = launch(spec, inputs, request.executor, events, on_timings)
     finally:
+        if seat is not None:
+            seat.close()
         for fd in opened:
             os.close(fd)
     if output is not None:

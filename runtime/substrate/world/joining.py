@@ -90,4 +90,4 @@ class Entrance:
         if self._seat is not None:
             from substrate.world.limits import bring_in
 
-            bring_in(self._seat, pid)
+            bring_in(self._seat, pid, self._state.unit)

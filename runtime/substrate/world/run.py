@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from substrate.cgroups.report import LimitHit
     from substrate.isolation.timing import Durations
+    from substrate.kernel.parking import ParkedProcess
     from substrate.world.context import Context
     from substrate.world.create import Created, CreateRequest
     from substrate.world.outcome import Resources
@@ -63,31 +64,50 @@ def run(
         if manner.detach:
             start_watcher(_start(context, world, created, manner, request.executor, warn))
             return Outcome(0)
-        extension = created.config.substrate
-        reaped = extension is not None and extension.init
-        output = created.output
-        attendance = Attendance(created.state.pid, master, output, reaped=reaped)
+        held = _hold_figures(created.state)
         try:
-            with attendance:
-                state = _start(context, world, created, manner, request.executor, warn)
-                # Not under the lock: `kill`, `exec` and `state` come in meanwhile.
-                world.unlock()
-                watcher = start_watcher(state)
-                if output is not None:
-                    output.end = lambda: end_world(state, world.path)
-                status = attendance.wait()
+            status, used = _attend(context, world, created, master, manner, request, warn)
         finally:
-            if output is not None:
-                output.close()
-        hits = () if output is None else output.hits()
-        if watcher is not None:
-            hits += _time_hit(watcher, state)
-        used = _used(world, state, attendance.usage, hits)
-        for hit in used.limits_hit:
-            warn(f"{hit.sentence} ({hit.hint})" if hit.hint else hit.sentence)
+            if held is not None:
+                held.end()
         if not manner.keep:
-            _remove_if_there(world, state, warn)
+            _remove_if_there(world, created.state, warn)
         return Outcome(status, used)
+
+
+def _attend(
+    context: Context,
+    world: World,
+    created: Created,
+    master: int,
+    manner: Manner,
+    request: CreateRequest,
+    warn: Callable[[str], None],
+) -> tuple[int, Resources]:
+    """Start a world and stay with it to its end; return its status and what it used."""
+    extension = created.config.substrate
+    reaped = extension is not None and extension.init
+    output = created.output
+    attendance = Attendance(created.state.pid, master, output, reaped=reaped)
+    try:
+        with attendance:
+            state = _start(context, world, created, manner, request.executor, warn)
+            # Not under the lock: `kill`, `exec` and `state` come in meanwhile.
+            world.unlock()
+            watcher = start_watcher(state)
+            if output is not None:
+                output.end = lambda: end_world(state, world.path)
+            status = attendance.wait()
+    finally:
+        if output is not None:
+            output.close()
+    hits = () if output is None else output.hits()
+    if watcher is not None:
+        hits += _time_hit(watcher, state)
+    used = _used(world, state, attendance.usage, hits)
+    for hit in used.limits_hit:
+        warn(f"{hit.sentence} ({hit.hint})" if hit.hint else hit.sentence)
+    return status, used
 
 
 def _start(
@@ -122,6 +142,14 @@ def _time_hit(watcher: int, state: State) -> tuple[LimitHit, ...]:
     from substrate.world.walltime import hit
 
     return (hit(state.wall_time_s or 0),)
+
+
+def _hold_figures(state: State) -> ParkedProcess | None:
+    if not state.unit:
+        return None
+    from substrate.world.limits import hold_figures
+
+    return hold_figures(state)
 
 
 def _used(

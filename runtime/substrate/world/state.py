@@ -37,8 +37,9 @@ class State:
 
     `start_time` (clock ticks since boot) tells the process from a later one of the same pid.
     `namespaces` are the types the world does not share with the runtime. `created` is RFC 3339.
-    `cgroup` is the directory of its cgroup, "" when it has none. `idle`: its first process is our
-    own init, which does nothing but reap.
+    `cgroup` is the directory of its cgroup, "" when it has none; `unit` is the scope of systemd
+    that it belongs to, `system/NAME` or `user/NAME`, "" when systemd has no part in it. `idle`:
+    its first process is our own init, which does nothing but reap.
     """
 
     world_id: str
@@ -55,6 +56,7 @@ class State:
     layer: Layer | None = None
     data: str = ""
     cgroup: str = ""
+    unit: str = ""
     wall_time_s: float | None = None
     degraded: tuple[tuple[str, str], ...] = ()
     idle: bool = False
@@ -103,6 +105,7 @@ class State:
             "maySetGroups": self.may_set_groups,
             "data": self.data,
             "cgroup": self.cgroup,
+            "unit": self.unit,
             "wallTime": self.wall_time_s,
             "project": None if layer is None else {
                 "path": layer.project, "at": layer.at, "layer": layer.directory,
@@ -136,6 +139,7 @@ def from_json(data: Any, where: str) -> State:
             ),
             data=own["data"],
             cgroup=own.get("cgroup", ""),
+            unit=own.get("unit", ""),
             wall_time_s=own.get("wallTime"),
             degraded=tuple((entry["name"], entry["reason"]) for entry in own["degraded"]),
             idle=own.get("idle", False),

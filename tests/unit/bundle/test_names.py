@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from substrate.domains import domain_fault
 from substrate.bundle.sysctl import sysctl_owner, sysctl_path
+from substrate.domains import domain_fault
 from substrate.kernel.capabilities import CAPABILITIES, NAMES, capability_mask
 
 

@@ -13,9 +13,9 @@ import pytest
 from substrate.filesystem.diff import diff_layer
 from substrate.filesystem.entries import Entry, make_diff
 from substrate.filesystem.render import change_lines, name_status_lines, stat_line
-from substrate.printable import quote
 from substrate.filesystem.risky import leaves_project, risky_reasons
 from substrate.jsontext import dumps
+from substrate.printable import quote
 from tests.support.source import ROOT
 
 if TYPE_CHECKING:

@@ -19,26 +19,96 @@ WRAPPED = [
     *("sudo -u root -- rm -rf y", "env A=b rm -rf y", "env -i -u X rm -rf y", "nohup rm -rf y"),
     *("timeout -k 3 5s rm -rf y", "nice -n 5 rm -rf y", "nice -5 rm -rf y", "exec rm -rf y"),
     *("command rm -rf y", "builtin command rm -rf y", "time -p rm -rf y", "ionice -c3 rm -rf y"),
-    *("xargs rm -rf", "xargs -0 -n1 rm -rf", "xargs -I{} rm -rf {}", "echo -rf y | xargs -t rm -rf"),
-    *("sh -c 'rm -rf y'", "bash -lc 'rm -rf y'", "bash -o pipefail -ec 'rm -rf y' x", "eval rm -rf y"),
+    *(
+        "xargs rm -rf",
+        "xargs -0 -n1 rm -rf",
+        "xargs -I{} rm -rf {}",
+        "echo -rf y | xargs -t rm -rf",
+    ),
+    *(
+        "sh -c 'rm -rf y'",
+        "bash -lc 'rm -rf y'",
+        "bash -o pipefail -ec 'rm -rf y' x",
+        "eval rm -rf y",
+    ),
     *("sh -c \"sh -c 'rm -rf y'\"", "bash <<< 'rm -rf y'", "bash <<'E'\nrm -rf y\nE\n"),
-    *("find . -exec rm -rf {} \\;", "find . -type d -execdir rm -rf {} +", "find . -ok sh -c 'rm -rf y' \\;"),
+    *(
+        "find . -exec rm -rf {} \\;",
+        "find . -type d -execdir rm -rf {} +",
+        "find . -ok sh -c 'rm -rf y' \\;",
+    ),
     *("busybox rm -rf y", "toybox rm -rf y", "stdbuf -oL rm -rf y", "setsid -w rm -rf y"),
     *("env -S 'rm -rf y'", "flock f rm -rf y", "flock f -c 'rm -rf y'", "watch rm -rf y"),
     *("trap 'rm -rf y' EXIT", "alias x='rm -rf'", "PAGER='rm -rf y' git log", "su -c 'rm -rf y'"),
-    *("chroot / rm -rf y", "taskset -c 1 rm -rf y", "strace -f -o x rm -rf y", "script -c 'rm -rf y'"),
+    *(
+        "chroot / rm -rf y",
+        "taskset -c 1 rm -rf y",
+        "strace -f -o x rm -rf y",
+        "script -c 'rm -rf y'",
+    ),
     *("/lib64/ld-linux-x86-64.so.2 /bin/rm -rf y", "sudo FOO=1 nice env B=2 rm -rf y"),
-    *("x() { rm -rf \"$1\"; }", "export PAGER='rm -rf y'", "sudo --odd rm -rf y", "parallel rm -rf ::: y"),
+    *(
+        'x() { rm -rf "$1"; }',
+        "export PAGER='rm -rf y'",
+        "sudo --odd rm -rf y",
+        "parallel rm -rf ::: y",
+    ),
 ]
 UNJUDGED = [
-    *("$X foo", "\"$X\" -rf y", "`echo rm` -rf y", "r? -rf y", "/bin/r[m] -rf y", "{rm,-rf,y}", "$X/rm y"),
-    *("rm $X", 'rm "$X" y', "rm -r$X y", "rm -r *", "rm $(a)", "xargs rm", "rm \"$@\"", "rm -r [a]*"),
-    *('sh -c "$X"', "sh", "bash -s", "echo rm -rf y | sh", "sh /dev/stdin", "bash <(echo rm)", "sh $X"),
-    *("eval $X", ". /dev/stdin", "source <(a)", "zsh -c 'rm -rf y'", "fish -c x", "bash --rcfile x"),
-    *("alias x=rm", "x() { rm \"$@\"; }", "PROMPT_COMMAND=$x", "PS4='$(x)' a", "BASH_ENV=x sh y"),
-    *("fc -s rm", "hash -p /bin/rm x", "mapfile -C x y", "bind -x a", "enable -f x y", "test -v 'a[$(rm)]'"),
-    *("sudo $X rm y", "xargs --odd rm", "nsenter -t 1 rm y", "find . $X rm y", "su root", "env $X a"),
-    *("if", "a 'b", "a\rb", "a ${x@P}", "((a) )", "declare $X=1", "env -S 'a${B}'", "find . \"$X\" a \\;"),
+    *(
+        "$X foo",
+        '"$X" -rf y',
+        "`echo rm` -rf y",
+        "r? -rf y",
+        "/bin/r[m] -rf y",
+        "{rm,-rf,y}",
+        "$X/rm y",
+    ),
+    *("rm $X", 'rm "$X" y', "rm -r$X y", "rm -r *", "rm $(a)", "xargs rm", 'rm "$@"', "rm -r [a]*"),
+    *(
+        'sh -c "$X"',
+        "sh",
+        "bash -s",
+        "echo rm -rf y | sh",
+        "sh /dev/stdin",
+        "bash <(echo rm)",
+        "sh $X",
+    ),
+    *(
+        "eval $X",
+        ". /dev/stdin",
+        "source <(a)",
+        "zsh -c 'rm -rf y'",
+        "fish -c x",
+        "bash --rcfile x",
+    ),
+    *("alias x=rm", 'x() { rm "$@"; }', "PROMPT_COMMAND=$x", "PS4='$(x)' a", "BASH_ENV=x sh y"),
+    *(
+        "fc -s rm",
+        "hash -p /bin/rm x",
+        "mapfile -C x y",
+        "bind -x a",
+        "enable -f x y",
+        "test -v 'a[$(rm)]'",
+    ),
+    *(
+        "sudo $X rm y",
+        "xargs --odd rm",
+        "nsenter -t 1 rm y",
+        "find . $X rm y",
+        "su root",
+        "env $X a",
+    ),
+    *(
+        "if",
+        "a 'b",
+        "a\rb",
+        "a ${x@P}",
+        "((a) )",
+        "declare $X=1",
+        "env -S 'a${B}'",
+        'find . "$X" a \\;',
+    ),
 ]
 
 
@@ -145,7 +215,9 @@ def test_an_exact_argv_is_judged_without_a_shell() -> None:
     broker = Broker(policy(DENIES_RM))
     for argv in (["rm", "-rf", "y"], ["sudo", "rm", "-rf", "y"], ["sh", "-c", "rm -rf y"]):
         assert broker.judge_argv(argv).decision.action == "deny"
-    assert broker.judge_argv(["find", ".", "-exec", "rm", "-rf", "{}", ";"]).decision.action == "deny"
+    assert (
+        broker.judge_argv(["find", ".", "-exec", "rm", "-rf", "{}", ";"]).decision.action == "deny"
+    )
     for argv in (["echo", "$(rm -rf y)"], ["rm", "*"], ["ls", "a\nb"], []):
         assert broker.judge_argv(argv).decision.action == "allow"
 

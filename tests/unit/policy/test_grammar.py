@@ -59,7 +59,8 @@ def test_every_simple_command_of_a_text_is_found(text: str, found: list[list[str
 
 
 @pytest.mark.parametrize(
-    "written", ["rm", "'rm'", '"rm"', "r'm'", "\\rm", "r\\m", "$'rm'", "$'\\x72\\155'", "r\\\nm", "r''m"]
+    "written",
+    ["rm", "'rm'", '"rm"', "r'm'", "\\rm", "r\\m", "$'rm'", "$'\\x72\\155'", "r\\\nm", "r''m"],
 )
 def test_quotes_do_not_change_a_word(written: str) -> None:
     assert commands(written) == [["rm"]]
