@@ -7,6 +7,7 @@ import random
 import signal
 import struct
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from substrate.trace.index import Index
@@ -29,12 +30,12 @@ def test_lines_of_any_size_are_neither_torn_nor_mixed_while_segments_roll(tmp_pa
     each = 30
 
     def write(number: int) -> None:
-        chance = random.Random(number)
+        chance = random.Random(number)  # noqa: S311 -- repeatable, not secret
         with TraceWriter(directory, 2 << 20) as writer:
             for count in range(each):
                 writer.append_line(line(count, _any_size(chance), number))
 
-    children = [_child(lambda number=number: write(number)) for number in range(_WRITERS)]
+    children = [_child(partial(write, number)) for number in range(_WRITERS)]
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [
         0
     ] * _WRITERS
@@ -51,7 +52,7 @@ def test_lines_of_any_size_are_neither_torn_nor_mixed_while_segments_roll(tmp_pa
 
 def test_writers_killed_at_any_moment_lose_no_acknowledged_record(tmp_path: object) -> None:
     directory = f"{tmp_path}/@trace"
-    chance = random.Random(7)
+    chance = random.Random(7)  # noqa: S311 -- repeatable, not secret
     reader, acknowledged = os.pipe()
     os.set_blocking(reader, False)
     told: set[tuple[int, int]] = set()
@@ -123,7 +124,7 @@ def _writer(directory: str, number: int, acknowledged: int) -> int:
     """Start a writer that writes for ever and says of each record that it is there."""
 
     def write() -> None:
-        chance = random.Random(number)
+        chance = random.Random(number)  # noqa: S311 -- repeatable, not secret
         writer = TraceWriter(directory, 1 << 20)
         count = 0
         while True:
@@ -144,7 +145,7 @@ def _acknowledgements(fd: int) -> set[tuple[int, int]]:
         if not chunk:
             break
         content += chunk
-    return set(struct.iter_unpack("<II", content))  # type: ignore[arg-type]
+    return set(struct.iter_unpack("<II", content))
 
 
 def _child(act: Callable[[], object]) -> int:

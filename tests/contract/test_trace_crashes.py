@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,10 @@ def _event(number: int) -> WorldEvent:
 def _numbers(directory: str) -> list[int]:
     events = [from_json(data)[1] for data in read(directory)]
     return [int((event.reason or "").split()[0]) for event in events if type(event) is WorldEvent]
+
+
+def _append(directory: str, number: int) -> None:
+    TraceWriter(directory, _SMALL).append(_event(number))
 
 
 def _fill(directory: str) -> int:
@@ -87,11 +92,7 @@ def test_a_second_writer_finishes_what_the_first_one_died_in(tmp_path: Path) -> 
         directory = str(tmp_path / f"{step}" / "@trace")
         count = _fill(directory)
         for later in range(3):
-            dying.dies_at(
-                step + later,
-                "before",
-                lambda directory=directory: TraceWriter(directory, _SMALL).append(_event(9999)),
-            )
+            dying.dies_at(step + later, "before", partial(_append, directory, 9999))
         with TraceWriter(directory, _SMALL) as writer:
             writer.append(_event(count))
         assert [number for number in _numbers(directory) if number != 9999] == [*range(count + 1)]

@@ -114,10 +114,10 @@ def _object_faults(value: dict[str, Any], name: str, path: str) -> list[str]:
             if required:
                 found.append(f"{path}.{key}: missing")
             continue
-        item = value[key]
+        item: Any = value[key]
         if type(item) is not type_:
             found.append(f"{path}.{key}: not {type_.__name__}")
-        elif isinstance(more, str):
+        elif isinstance(item, dict) and isinstance(more, str):
             found += _object_faults(item, more, f"{path}.{key}")
         elif isinstance(more, set) and item not in more:
             found.append(f"{path}.{key}: {item!r} is not allowed")

@@ -20,7 +20,7 @@ def line(number: int, length: int, writer: int = 0) -> bytes:
 
 def is_whole(data: dict[str, Any]) -> bool:
     """Whether a record of `line` is as it was made."""
-    return hashlib.sha256(data["filler"].encode()).hexdigest() == data["sha256"]
+    return bool(hashlib.sha256(data["filler"].encode()).hexdigest() == data["sha256"])
 
 
 def read(directory: str) -> list[dict[str, Any]]:

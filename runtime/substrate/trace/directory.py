@@ -23,6 +23,7 @@ NEXT = ".trace.jsonl.new"
 _PREFIX, _SUFFIX = "trace-", ".jsonl"
 # Of the file's owner: a sealed segment has lost it.
 WRITABLE = 0o200
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def trace_directory(data: str) -> str:
@@ -33,24 +34,32 @@ def trace_directory(data: str) -> str:
 def open_directory(path: str, *, create: bool = False) -> int:
     """Return a descriptor of the directory, which the caller closes.
 
-    Raises `TraceError` when there is none and `RefusedError` when others could change it.
+    Raises `TraceError` when there is none and, if it is to be written (`create`), `RefusedError`
+    when others could change it.
     """
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
     if create:
         os.makedirs(path, mode=0o700, exist_ok=True)
     try:
-        fd = os.open(path, flags)
+        fd = os.open(path, _FOLDER)
     except OSError as error:
         message = f"cannot open the trace {path}: {error.strerror}"
         hint = "nothing has been recorded there yet" if error.errno == errno.ENOENT else ""
         raise TraceError(message, hint) from None
-    status = os.fstat(fd)
-    if create and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
-        os.close(fd)
-        message = f"{path} belongs to uid {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o}"
-        raise RefusedError(
-            f"the trace must be its user's alone: {message}", f"chown and chmod 700 {path}"
-        )
+    if create:
+        _check_own(fd, path)
+    return fd
+
+
+def open_folder(name: str, parent_fd: int, *, create: bool = False) -> int:
+    """Return a descriptor of a folder in the directory, which the caller closes.
+
+    Raises `OSError` as `open` does, and `RefusedError` as `open_directory`.
+    """
+    if create:
+        _make_folder(name, parent_fd)
+    fd = os.open(name, _FOLDER, dir_fd=parent_fd)
+    if create:
+        _check_own(fd, name)
     return fd
 
 
@@ -74,6 +83,23 @@ def open_own(name: str, flags: int, directory_fd: int) -> int:
         message = f"the trace is not written: {name} {fault}"
         raise RefusedError(message, f"look at {name}, then remove it or chmod 600")
     return fd
+
+
+def _make_folder(name: str, parent_fd: int) -> None:
+    try:
+        os.mkdir(name, 0o700, dir_fd=parent_fd)
+    except FileExistsError:
+        return
+
+
+def _check_own(fd: int, name: str) -> None:
+    """Close a folder's descriptor and raise unless the folder is ours alone to change."""
+    status = os.fstat(fd)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        os.close(fd)
+        told = f"{name} belongs to uid {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o}"
+        message = f"the trace must be its user's alone: {told}"
+        raise RefusedError(message, f"chown and chmod 700 {name}")
 
 
 def sealed_name(seq: int, segment_id: str) -> str:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 FILE = "index.sqlite"
 VERSION = 1
 _SCHEMA = """
-CREATE TABLE segment (id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, segment_id TEXT NOT NULL UNIQUE,
-    position INTEGER NOT NULL) STRICT;
+CREATE TABLE segment (id INTEGER PRIMARY KEY, seq INTEGER NOT NULL,
+    segment_id TEXT NOT NULL UNIQUE, position INTEGER NOT NULL) STRICT;
 CREATE TABLE record (segment INTEGER NOT NULL, position INTEGER NOT NULL, length INTEGER NOT NULL,
     ts TEXT NOT NULL, kind TEXT NOT NULL, session TEXT NOT NULL, span TEXT,
     PRIMARY KEY (segment, position)) STRICT, WITHOUT ROWID;
@@ -35,7 +35,8 @@ CREATE INDEX record_session ON record (session, ts);
 CREATE INDEX record_ts ON record (ts);
 """
 _SELECT = """
-SELECT seq, segment_id, record.position, length, ts FROM record JOIN segment ON segment.id = record.segment
+SELECT seq, segment_id, record.position, length, ts
+FROM record JOIN segment ON segment.id = record.segment
 WHERE CONDITION ORDER BY seq, record.segment, record.position
 """
 _PATIENCE_S = 30.0

@@ -8,13 +8,14 @@ trace line carries its digest, so that a record that was changed or exchanged is
 from __future__ import annotations
 
 import base64
+import errno
 import os
 
 from substrate.errors import SpanNotFoundError, TraceError, TraceWriteError, UsageError
 from substrate.jsontext import dumps, dumps_line, loads
 from substrate.record import record
 from substrate.trace.digests import argv_sha256, sha256_of
-from substrate.trace.directory import open_directory, open_own
+from substrate.trace.directory import open_directory, open_folder, open_own
 from substrate.trace.events import CommandStart, Origin
 from substrate.trace.ids import is_span_id
 from substrate.trace.redact import NO_RULES, redact_argv, redact_text
@@ -78,15 +79,15 @@ def allowed_environment(
 def write_request(directory: str, origin: Origin, request: Request) -> tuple[str, str]:
     """Write the span record; return its salt and the digest of the file.
 
-    Raises `TraceWriteError` when it cannot be written whole, or the span has one already.
+    Raises `TraceWriteError` when it cannot be written whole, or the span has one already, and
+    `UsageError` for words that no command can have.
     """
     span_id = _checked(origin.span_id)
     salt = os.urandom(16).hex()
+    _exact(request.argv)
     content = dumps(_to_json(origin, request, salt), 1).encode()
-    path = os.path.join(directory, FOLDER, span_id[:2])
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
-        folder_fd = open_directory(path, create=True)
+        folder_fd = _open_folder(directory, span_id, create=True)
         try:
             _write_new(f"{span_id}.json", content, folder_fd)
         finally:
@@ -96,7 +97,8 @@ def write_request(directory: str, origin: Origin, request: Request) -> tuple[str
         raise TraceWriteError(message, "a span id is used once") from None
     except OSError as error:
         message = f"cannot write the record of span {span_id}: {error.strerror}"
-        raise TraceWriteError(message, f"look at {path}") from error
+        hint = f"look at {directory}/{FOLDER}, and at the room left there"
+        raise TraceWriteError(message, hint) from error
     return salt, sha256_of(content)
 
 
@@ -120,10 +122,9 @@ def request_sha256(directory: str, span_id: str) -> str:
 
 
 def _read(directory: str, span_id: str) -> bytes:
-    path = os.path.join(directory, FOLDER, _checked(span_id)[:2])
     folder_fd = -1
     try:
-        folder_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        folder_fd = _open_folder(directory, _checked(span_id), create=False)
         with open(open_own(f"{span_id}.json", os.O_RDONLY, folder_fd), "rb") as file:
             return file.read()
     except FileNotFoundError:
@@ -131,10 +132,23 @@ def _read(directory: str, span_id: str) -> bytes:
         raise SpanNotFoundError(message, "substrate log lists the spans") from None
     except OSError as error:
         message = f"cannot read the record of span {span_id}: {error.strerror}"
-        raise TraceError(message, f"look at {path}") from None
+        raise TraceError(message, f"look at {directory}/{FOLDER}") from None
     finally:
         if folder_fd >= 0:
             os.close(folder_fd)
+
+
+def _open_folder(directory: str, span_id: str, *, create: bool) -> int:
+    """Return the folder of a span's record: spread over 256, so that none gets too long."""
+    directory_fd = open_directory(directory, create=create)
+    try:
+        spans_fd = open_folder(FOLDER, directory_fd, create=create)
+    finally:
+        os.close(directory_fd)
+    try:
+        return open_folder(span_id[:2], spans_fd, create=create)
+    finally:
+        os.close(spans_fd)
 
 
 def command_start(
@@ -154,12 +168,11 @@ def command_start(
     cwd, still_more = redact_text(request.cwd, rules)
     shown = _fitting(argv)
     total = redacted + more + still_more
-    exact = map(os.fsencode, request.argv)
     return CommandStart(
         origin=origin,
         cwd=cwd,
         argv=shown,
-        argv_sha256=argv_sha256(exact, salt if total else ""),
+        argv_sha256=argv_sha256(_exact(request.argv), salt if total else ""),
         argv_omitted=len(argv) - len(shown),
         redacted=total,
         cmd=_cut(cmd) if cmd is not None else None,
@@ -192,6 +205,19 @@ def shorten_diff(
     if reference is not None:
         short["reference"] = reference
     return short
+
+
+def _exact(argv: tuple[str, ...]) -> list[bytes]:
+    """Return the words as the kernel gets them; raises `UsageError` for what cannot be one."""
+    try:
+        exact = [os.fsencode(word) for word in argv]
+    except UnicodeEncodeError:
+        # From JSON: a surrogate that stands for no byte.
+        exact = [b"\0"]
+    if any(b"\0" in word for word in exact):
+        message = "a word of the command has a NUL byte, or a character that stands for no byte"
+        raise UsageError(message, "words are text without NUL; PEP 383 has other bytes as text")
+    return exact
 
 
 def _cut(cmd: str) -> str:
@@ -256,13 +282,16 @@ def _is_unicode(word: str) -> bool:
 
 def _write_new(name: str, content: bytes, folder_fd: int) -> None:
     fd = open_own(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, folder_fd)
+    written = 0
     try:
-        if os.write(fd, content) != len(content):
-            os.unlink(name, dir_fd=folder_fd)
-            message = f"cannot write {name}: no space left on device"
-            raise TraceWriteError(message, "make room on the file system of the trace")
+        written = os.write(fd, content)
     finally:
         os.close(fd)
+        if written != len(content):
+            # The name is this span's; what is in the file is nobody's request.
+            os.unlink(name, dir_fd=folder_fd)
+    if written != len(content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _checked(span_id: str | None) -> str:

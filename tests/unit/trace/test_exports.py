@@ -47,7 +47,7 @@ def test_an_export_of_nothing_has_no_command(export: Export) -> None:
     assert len(list(export([]))) == (export is prov)
 
 
-@pytest.mark.parametrize("export", (otlp, ocsf), ids=lambda export: export.__name__)
+@pytest.mark.parametrize("export", [otlp, ocsf], ids=lambda export: export.__name__)
 def test_a_long_trace_is_not_held(export: Export) -> None:
     read = 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from substrate.errors import SpanNotFoundError
+from substrate.jsontext import dumps_line
 from substrate.trace.directory import ACTIVE
 from substrate.trace.events import CommandStart, Origin, to_json
 from substrate.trace.index import FILE, Index
@@ -154,8 +155,6 @@ def test_segments_without_a_header_are_left_out_and_the_rest_is_found(filled: st
 
 def test_a_record_of_the_future_is_found_too(directory: str) -> None:
     data = to_json(records.ALL[-1], records.TS) | {"event_type": "novelty"}
-    from substrate.jsontext import dumps_line
-
     with TraceWriter(directory) as writer:
         writer.append_line(dumps_line(data).encode() + b"\n")
     with Index(directory) as index:

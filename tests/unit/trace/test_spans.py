@@ -104,7 +104,7 @@ def test_a_span_id_is_never_a_path(directory: str, span_id: str) -> None:
 
 
 def test_a_request_that_is_not_kept_is_told(directory: str) -> None:
-    with pytest.raises(SpanNotFoundError):
+    with pytest.raises(TraceError, match="cannot open the trace"):
         read_request(directory, records.SPAN)
     write_request(directory, records.ORIGIN, REQUEST)
     with pytest.raises(SpanNotFoundError):
@@ -132,7 +132,7 @@ def test_a_request_without_room_is_an_error_and_leaves_nothing(
     real = os.write
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda fd, data: real(fd, data[:10]))
-        with pytest.raises(TraceWriteError, match="no space left"):
+        with pytest.raises(TraceWriteError, match="No space left"):
             write_request(directory, records.ORIGIN, REQUEST)
     assert not _path(directory).exists()
 
@@ -165,6 +165,15 @@ def test_no_two_commands_have_one_digest(one: list[bytes], two: list[bytes]) -> 
     one = [word.replace(b"\0", b"") for word in one]
     two = [word.replace(b"\0", b"") for word in two]
     assert (argv_sha256(one) == argv_sha256(two)) == (one == two)
+
+
+@pytest.mark.parametrize("word", ["a\0b", chr(0xD800), chr(0xDC0A)])
+def test_what_the_kernel_takes_for_no_word_is_refused(directory: str, word: str) -> None:
+    request = Request((word,), "/", {})
+    with pytest.raises(UsageError, match="word of the command"):
+        write_request(directory, records.ORIGIN, request)
+    with pytest.raises(UsageError, match="word of the command"):
+        command_start(records.ORIGIN, request)
 
 
 def test_rules_reach_the_typed_line_and_the_directory() -> None:
