@@ -1,4 +1,4 @@
-"""Write docs/reference/bundle.md from the schema and the tables it is made of.
+"""Write docs/reference/bundle.md and trace.md from the schemas and tables they are made of.
 
 Usage: python ci/docs_reference.py [--check]
 """
@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "runtime"))
+sys.path[:0] = [str(ROOT / "runtime"), str(ROOT)]
 
-from substrate.bundle.annotations import KEYS, PREFIX  # noqa: E402 -- after the path is set
+from ci import docs_trace  # noqa: E402 -- after the path is set
+from substrate.bundle.annotations import KEYS, PREFIX  # noqa: E402
 from substrate.bundle.mount_options import MOUNT_OPTIONS  # noqa: E402
 from substrate.bundle.sysctl import OWNERS  # noqa: E402
 from substrate.resources import bundle_names, bundle_path, schema_path  # noqa: E402
@@ -21,7 +22,7 @@ from substrate.resources import bundle_names, bundle_path, schema_path  # noqa: 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TARGET = ROOT / "docs" / "reference" / "bundle.md"
+FOLDER = ROOT / "docs" / "reference"
 
 AREAS = {
     "mount": "the mount",
@@ -36,8 +37,13 @@ AREAS = {
 }
 
 
-def render() -> str:
-    """Return the whole reference page."""
+def pages() -> dict[str, str]:
+    """Return every generated page by its file's name."""
+    return {"bundle.md": bundle(), "trace.md": docs_trace.render(schema_path("span"))}
+
+
+def bundle() -> str:
+    """Return the reference page of bundles."""
     schema = json.loads(Path(schema_path("config")).read_text(encoding="utf-8"))
     parts = [
         "# Bundle reference",
@@ -143,20 +149,21 @@ def _bundles() -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page, or with --check say whether it is up to date."""
+    """Write the pages, or with --check say whether they are up to date."""
     if arguments not in ([], ["--check"]):
         print(__doc__, file=sys.stderr)
         return 2
-    if arguments:
-        current = TARGET.read_text(encoding="utf-8") if TARGET.exists() else ""
-        if current != render():
-            print("docs/reference/bundle.md is out of date", file=sys.stderr)
-            print("hint: python ci/docs_reference.py", file=sys.stderr)
-            return 1
-        return 0
-    TARGET.parent.mkdir(parents=True, exist_ok=True)
-    TARGET.write_text(render(), encoding="utf-8")
-    return 0
+    stale = 0
+    for name, text in pages().items():
+        target = FOLDER / name
+        if not arguments:
+            target.write_text(text, encoding="utf-8")
+        elif not target.exists() or target.read_text(encoding="utf-8") != text:
+            print(f"docs/reference/{name} is out of date", file=sys.stderr)
+            stale = 1
+    if stale:
+        print("hint: python ci/docs_reference.py", file=sys.stderr)
+    return stale
 
 
 if __name__ == "__main__":

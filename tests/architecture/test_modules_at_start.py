@@ -72,6 +72,21 @@ def test_life_of_a_world_loads_only_what_is_allowed(runtime: Runtime) -> None:
     assert {verb: _foreign(names) for verb, names in loaded.items() if _foreign(names)} == {}
 
 
+def test_recording_a_command_loads_only_what_is_allowed(tmp_path: Path) -> None:
+    """The front-end does it for every command; what reads the trace is imported when it is read."""
+    code = (
+        f"{_PATH}; from substrate.trace import events, ids, spans, writer;"
+        " origin = events.Origin(ids.new_session_id(), ids.new_span_id());"
+        " request = spans.Request(('sh', '-c', 'TOKEN=x make'), '/', {});"
+        f" directory = {str(tmp_path)!r} + '/@trace';"
+        " recorded = spans.write_request(directory, origin, request);"
+        " log = writer.TraceWriter(directory);"
+        " log.append(spans.command_start(origin, request, recorded));"
+        " log.append(events.CommandComplete(origin, 0, 1.0))"
+    )
+    assert _foreign(_loaded_by(code)) == []
+
+
 def _loaded_by(code: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-ISE", "-c", _NAMES.format(code=code)],

@@ -7,7 +7,6 @@ trace line carries its digest, so that a record that was changed or exchanged is
 
 from __future__ import annotations
 
-import base64
 import errno
 import os
 
@@ -87,7 +86,7 @@ def write_request(directory: str, origin: Origin, request: Request) -> tuple[str
     _exact(request.argv)
     content = dumps(_to_json(origin, request, salt), 1).encode()
     try:
-        folder_fd = _open_folder(directory, span_id, create=True)
+        folder_fd = _open_folder(directory, create=True)
         try:
             _write_new(f"{span_id}.json", content, folder_fd)
         finally:
@@ -122,10 +121,11 @@ def request_sha256(directory: str, span_id: str) -> str:
 
 
 def _read(directory: str, span_id: str) -> bytes:
+    name = f"{_checked(span_id)}.json"
     folder_fd = -1
     try:
-        folder_fd = _open_folder(directory, _checked(span_id), create=False)
-        with open(open_own(f"{span_id}.json", os.O_RDONLY, folder_fd), "rb") as file:
+        folder_fd = _open_folder(directory, create=False)
+        with open(open_own(name, os.O_RDONLY, folder_fd), "rb") as file:
             return file.read()
     except FileNotFoundError:
         message = f"no exact request is kept for span {span_id}"
@@ -138,17 +138,13 @@ def _read(directory: str, span_id: str) -> bytes:
             os.close(folder_fd)
 
 
-def _open_folder(directory: str, span_id: str, *, create: bool) -> int:
-    """Return the folder of a span's record: spread over 256, so that none gets too long."""
+def _open_folder(directory: str, *, create: bool) -> int:
+    """Return the folder of all span records: one, since file systems index names themselves."""
     directory_fd = open_directory(directory, create=create)
     try:
-        spans_fd = open_folder(FOLDER, directory_fd, create=create)
+        return open_folder(FOLDER, directory_fd, create=create)
     finally:
         os.close(directory_fd)
-    try:
-        return open_folder(span_id[:2], spans_fd, create=create)
-    finally:
-        os.close(spans_fd)
 
 
 def command_start(
@@ -162,12 +158,12 @@ def command_start(
     `recorded` is what `write_request` returned. Without a span record, the digest of a command
     with secrets would help to guess them: it is then taken with a salt that nobody keeps.
     """
-    salt, sha256 = recorded or (os.urandom(16).hex(), None)
     argv, redacted = redact_argv(request.argv, rules)
     cmd, more = redact_text(request.cmd, rules) if request.cmd is not None else (None, 0)
     cwd, still_more = redact_text(request.cwd, rules)
     shown = _fitting(argv)
     total = redacted + more + still_more
+    salt, sha256 = recorded or (os.urandom(16).hex() if total else "", None)
     return CommandStart(
         origin=origin,
         cwd=cwd,
@@ -221,14 +217,16 @@ def _exact(argv: tuple[str, ...]) -> list[bytes]:
 
 
 def _cut(cmd: str) -> str:
-    if len(dumps_line(cmd)) <= LONGEST_CMD:
+    if len(cmd) * 6 < LONGEST_CMD or len(dumps_line(cmd)) <= LONGEST_CMD:
         return cmd
-    # In the worst case a character is six in JSON.
     return cmd[: LONGEST_CMD // 6] + "…"
 
 
 def _fitting(argv: tuple[str, ...]) -> tuple[str, ...]:
     """Return the first words that fit into a line. A word is never cut."""
+    # In the worst case a character is six in JSON.
+    if sum(map(len, argv)) * 6 + 3 * len(argv) <= LONGEST_ARGV:
+        return argv
     room = LONGEST_ARGV
     for index, word in enumerate(argv):
         room -= len(dumps_line(word)) + 1
@@ -257,8 +255,11 @@ def _to_json(origin: Origin, request: Request, salt: str) -> dict[str, Any]:
     }
     # Lone surrogates are exact for Python; other readers want the bytes.
     if not all(map(_is_unicode, request.argv)):
+        # base64 would be imported for it, with `re`.
+        from binascii import b2a_base64
+
         data["argv_base64"] = [
-            base64.b64encode(os.fsencode(word)).decode() for word in request.argv
+            b2a_base64(word, newline=False).decode() for word in _exact(request.argv)
         ]
     return data
 
