@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 from hypothesis import given, settings
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 from prov.model import ProvDocument
 
-from substrate.trace.events import CommandComplete, CommandStart, to_json
 from substrate.trace.exports.otlp import otlp
 from substrate.trace.exports.prov import prov
 from tests.support import records
+
+if TYPE_CHECKING:
+    from substrate.trace.events import CommandStart
 
 
 def test_otlp_is_read_by_the_official_messages() -> None:
@@ -74,8 +76,7 @@ def test_prov_is_read_by_the_reference_library() -> None:
 @settings(max_examples=30)
 @given(records.starts())
 def test_any_command_is_read_by_both(start: CommandStart) -> None:
-    complete = CommandComplete(start.origin, 0, 1.5, fs_diff=records.DIFF)
-    stream = [to_json(start, records.TS), to_json(complete, records.TS)]
+    stream = records.finished(start)
     for document in otlp(stream):
         json_format.ParseDict(_hex_to_base64(document), TracesData())
     for document in prov(stream):

@@ -85,6 +85,12 @@ def stream() -> list[dict[str, Any]]:
     return [*lines(), UNFINISHED]
 
 
+def finished(start: events.CommandStart) -> list[dict[str, Any]]:
+    """Return the two records of a command that changed some files."""
+    complete = events.CommandComplete(start.origin, 0, 1.5, fs_diff=DIFF)
+    return [to_json(start, TS), to_json(complete, TS)]
+
+
 # Text as it comes out of file names and words: any character, and bytes that are no UTF-8.
 any_text = st.text(
     st.one_of(

@@ -37,6 +37,16 @@ class TraceParent:
         return f"00-{self.session_id}-{self.span_id}-{self.flags:02x}"
 
 
+def begin(parent: TraceParent | None = None) -> TraceParent:
+    """Return a new span: in the session of its parent, else in a new session.
+
+    Flags go on as they came: whether a trace id is random only its maker knows.
+    """
+    if parent is None:
+        return TraceParent(new_session_id(), new_span_id())
+    return TraceParent(parent.session_id, new_span_id(), parent.flags | SAMPLED)
+
+
 def new_session_id(now_ns: int | None = None) -> str:
     """Return a new session id; `now_ns` is nanoseconds since 1970."""
     milliseconds = (time.time_ns() if now_ns is None else now_ns) // 1_000_000

@@ -15,7 +15,7 @@ from substrate.jsontext import dumps, dumps_line, loads
 from substrate.record import record
 from substrate.trace.digests import argv_sha256, sha256_of
 from substrate.trace.directory import open_directory, open_folder, open_own
-from substrate.trace.events import CommandStart, Origin
+from substrate.trace.events import CommandStart, PolicyEvent
 from substrate.trace.ids import is_span_id
 from substrate.trace.redact import NO_RULES, redact_argv, redact_text
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from substrate.trace.events import Decision, Origin
     from substrate.trace.redact import Rules
 
 FOLDER = "spans"
@@ -157,6 +158,8 @@ def command_start(
 
     `recorded` is what `write_request` returned. Without a span record, the digest of a command
     with secrets would help to guess them: it is then taken with a salt that nobody keeps.
+    What the request does not know (`policy_decision`, `degraded`, `execution_origin`,
+    `replay_context`) is added with `substrate.record.replace`.
     """
     argv, redacted = redact_argv(request.argv, rules)
     cmd, more = redact_text(request.cmd, rules) if request.cmd is not None else (None, 0)
@@ -173,6 +176,23 @@ def command_start(
         redacted=total,
         cmd=_cut(cmd) if cmd is not None else None,
         request_sha256=sha256,
+    )
+
+
+def refusal(
+    origin: Origin, request: Request, decision: Decision, rules: Rules = NO_RULES
+) -> PolicyEvent:
+    """Return the event that a request was refused, redacted and shortened as a start is."""
+    start = command_start(origin, request, rules=rules)
+    return PolicyEvent(
+        origin,
+        decision,
+        start.cwd,
+        start.argv,
+        start.argv_sha256,
+        start.argv_omitted,
+        start.redacted,
+        start.cmd,
     )
 
 

@@ -125,9 +125,9 @@ def verify(
 ) -> Verdict:
     """Walk the whole trace and return what is wrong with it.
 
-    `pruned`: the oldest segments may be gone, as retention removes them. `spans`: check that the
-    exact requests are those the records tell of, too. Raises `TraceError` only when the trace
-    cannot be read.
+    `pruned`: the oldest segments may be gone, because somebody removed them on purpose. `spans`:
+    check that the exact requests are those the records tell of, too. Raises `TraceError` only
+    when the trace cannot be read.
     """
     with Reader(directory) as reader:
         walk = _Walk(anchors, directory if spans else "", pruned=pruned)

@@ -102,8 +102,8 @@ class TraceWriter:
         if self._fd < 0 and not self._enter():
             return False
         fd = self._fd
-        lock(fd, SHARED)
         try:
+            lock(fd, SHARED)
             status = os.fstat(fd)
             if (
                 not status.st_mode & WRITABLE

@@ -66,8 +66,7 @@ def test_a_long_trace_is_not_held(export: Export) -> None:
 @settings(max_examples=20)
 @given(records.starts())
 def test_any_command_can_be_exported(start: CommandStart) -> None:
-    complete = CommandComplete(start.origin, 0, 1.5, fs_diff=records.DIFF)
-    stream = [to_json(start, records.TS), to_json(complete, records.TS)]
+    stream = records.finished(start)
     for event in ocsf(stream):
         assert ocsf_rules.faults(event) == []
     for document in (*otlp(stream), *in_toto(stream), *prov(stream)):

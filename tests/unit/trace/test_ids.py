@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from substrate.errors import UsageError
 from substrate.trace.ids import (
     TraceParent,
+    begin,
     carried,
     inherited,
     is_session_id,
@@ -89,6 +90,15 @@ def test_no_traceparent_is_no_reason_to_warn() -> None:
 def test_any_text_is_read_or_refused_never_more(text: str) -> None:
     parent, reason = inherited({"TRACEPARENT": text})
     assert (parent is None) == bool(reason) or text == ""
+
+
+def test_a_span_begins_in_its_parents_session_or_in_a_new_one() -> None:
+    child = begin(parse_traceparent(GOOD))
+    assert (child.session_id, child.flags) == (SESSION, 1)
+    assert child.span_id != SPAN
+    first, second = begin(), begin()
+    assert first.session_id != second.session_id
+    assert parse_traceparent(str(first)) == first
 
 
 def test_the_state_is_passed_on_with_a_parent_only() -> None:

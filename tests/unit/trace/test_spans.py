@@ -20,13 +20,15 @@ from substrate.jsontext import dumps_line
 from substrate.record import replace
 from substrate.trace import spans
 from substrate.trace.digests import argv_sha256
-from substrate.trace.events import Origin, timestamp, to_json
+from substrate.trace.events import Decision, Origin, timestamp, to_json
 from substrate.trace.redact import Rules
+from substrate.trace.shape import faults
 from substrate.trace.spans import (
     Request,
     allowed_environment,
     command_start,
     read_request,
+    refusal,
     request_sha256,
     shorten_diff,
     write_request,
@@ -174,6 +176,15 @@ def test_what_the_kernel_takes_for_no_word_is_refused(directory: str, word: str)
         write_request(directory, records.ORIGIN, request)
     with pytest.raises(UsageError, match="word of the command"):
         command_start(records.ORIGIN, request)
+
+
+def test_a_refused_request_is_on_record_without_its_secrets() -> None:
+    decision = Decision("deny", "cmd_denied[0]")
+    event = refusal(records.ORIGIN, REQUEST, decision)
+    data = to_json(event, timestamp())
+    assert "hunter2" not in dumps_line(data)
+    assert (event.policy_decision, event.redacted) == (decision, 2)
+    assert faults(data) == []
 
 
 def test_rules_reach_the_typed_line_and_the_directory() -> None:
