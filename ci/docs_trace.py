@@ -58,8 +58,8 @@ def _type(value: dict[str, Any]) -> str:
         return _WORDS.get(name, f"[{name}](#{name})")
     if value.get("type") == "array":
         return f"list of {_type(value['items'])}"
-    kinds = value.get("type", "object")
-    return " or ".join(kinds) if isinstance(kinds, list) else kinds
+    kinds: str | list[str] = value.get("type", "object")
+    return kinds if isinstance(kinds, str) else " or ".join(kinds)
 
 
 def _objects(part: dict[str, Any], schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

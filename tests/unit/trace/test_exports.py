@@ -63,7 +63,7 @@ def test_a_long_trace_is_not_held(export: Export) -> None:
     assert read <= 5
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(records.starts())
 def test_any_command_can_be_exported(start: CommandStart) -> None:
     stream = records.finished(start)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from substrate.errors import UsageError
@@ -24,6 +24,7 @@ SPAN = "b7ad6b7169203331"
 GOOD = f"00-{SESSION}-{SPAN}-01"
 
 
+@settings(max_examples=30)
 @given(st.integers(min_value=0, max_value=(1 << 48) * 1_000_000 - 1))
 def test_a_session_id_is_a_uuid_of_version_7_with_its_time(now_ns: int) -> None:
     made = new_session_id(now_ns)
@@ -86,6 +87,7 @@ def test_no_traceparent_is_no_reason_to_warn() -> None:
     assert inherited({"TRACEPARENT": GOOD}) == (TraceParent(SESSION, SPAN, 1), "")
 
 
+@settings(max_examples=30)
 @given(st.text())
 def test_any_text_is_read_or_refused_never_more(text: str) -> None:
     parent, reason = inherited({"TRACEPARENT": text})

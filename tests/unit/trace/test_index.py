@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -19,12 +20,20 @@ def _start(session: int, span: int) -> CommandStart:
     return CommandStart(Origin(f"{session:032x}", f"{span:016x}"), "/", ("true",), records.DIGEST)
 
 
-@pytest.fixture
-def filled(directory: str) -> str:
-    """A trace of two sessions with 20 spans each, over several segments."""
-    with TraceWriter(directory, 4096) as writer:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trace of two sessions with 20 spans each, for all tests of this file."""
+    directory = tmp_path_factory.mktemp("made") / "@trace"
+    with TraceWriter(str(directory), 4096) as writer:
         for span in range(1, 41):
             writer.append(_start(1 + span % 2, span))
+    return directory
+
+
+@pytest.fixture
+def filled(made: Path, directory: str) -> str:
+    """A trace of two sessions with 20 spans each, over several segments."""
+    shutil.copytree(made, directory)
     return directory
 
 

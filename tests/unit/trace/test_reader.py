@@ -61,7 +61,7 @@ def test_a_link_among_the_segments_is_not_followed(directory: str, tmp_path: Pat
         list(reader)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     st.lists(st.tuples(st.integers(0, 300), st.floats(0, 1), st.booleans()), max_size=8),
 )

@@ -144,13 +144,13 @@ def test_a_very_short_known_value_does_not_blank_the_command() -> None:
 _PLAIN = st.text("abcdefghijklmnop /.+,0123456789\n\t'\"", max_size=40)
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(st.lists(_PLAIN, max_size=6))
 def test_plain_words_pass_unchanged(argv: list[str]) -> None:
     assert redact_argv(argv) == (tuple(argv), 0)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(st.lists(st.text(max_size=60), max_size=6))
 def test_words_are_never_joined_split_or_reordered(argv: list[str]) -> None:
     shown, count = redact_argv(argv)
@@ -160,7 +160,7 @@ def test_words_are_never_joined_split_or_reordered(argv: list[str]) -> None:
     assert (count > 0) == bool(changed)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(
     st.lists(_PLAIN, max_size=4),
     st.integers(0, 4),

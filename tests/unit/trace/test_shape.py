@@ -43,13 +43,13 @@ def test_what_is_written_has_the_shape(record: dict[str, Any]) -> None:
     assert _OFFICIAL.is_valid(record)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(records.starts())
 def test_any_command_has_the_shape(event: Event) -> None:
     assert faults(to_json(event, records.TS)) == []
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.data())
 def test_the_check_agrees_with_the_schema(data: st.DataObject) -> None:
     record: dict[str, Any] = copy.deepcopy(data.draw(st.sampled_from(_GOOD)))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,14 +19,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sound trace of at least five segments, for all tests of this file."""
+    directory = tmp_path_factory.mktemp("sound") / "@trace"
+    _fill(str(directory))
+    return directory
+
+
 @pytest.fixture
-def filled(directory: str) -> str:
-    """A sound trace of at least five segments."""
+def filled(sound: Path, directory: str) -> str:
+    """A sound trace to do something to."""
+    shutil.copytree(sound, directory)
+    return directory
+
+
+def _fill(directory: str) -> None:
     with TraceWriter(directory, 4096) as writer:
         for _ in range(12):
             for event in records.ALL:
                 writer.append(event)
-    return directory
 
 
 def _sealed(directory: str) -> list[Path]:
@@ -193,10 +206,7 @@ def test_a_trace_that_was_made_anew_shows_by_an_anchor(filled: str) -> None:
     pinned = anchor(filled)
     for path in Path(filled).iterdir():
         path.unlink()
-    with TraceWriter(filled, 4096) as writer:
-        for _ in range(12):
-            for event in records.ALL:
-                writer.append(event)
+    _fill(filled)
     assert verify(filled).ok
     assert not verify(filled, [pinned]).ok
 
