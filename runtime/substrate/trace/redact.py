@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from substrate.record import record
 from substrate.trace.secret_options import told_by_options
-from substrate.trace.secrets import SHAPES, is_secret_name, token_length
+from substrate.trace.secrets import SHAPES, is_secret_name, tokens
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,7 +131,11 @@ def _name_before(text: str, end: int) -> str:
 
 
 def _assignments(text: str, rules: Rules, *, is_shell: bool) -> Iterator[Place]:
+    past = 0
     for at in _occurrences(text, "="):
+        # What is inside a secret is not looked at again: it may be as long as the text.
+        if at < past:
+            continue
         name = _name_before(text, at)
         start = at + 1
         # `==` compares, or names a version; behind an option the second sign is the secret's.
@@ -141,8 +145,9 @@ def _assignments(text: str, rules: Rules, *, is_shell: bool) -> Iterator[Place]:
         if len(name) == at and not is_shell:
             # The word is the assignment, and all that follows is its value, blanks or not.
             yield start, len(text)
-            continue
+            return
         place = _value(text, start)
+        past = place[1]
         if not _is_reference(text[slice(*place)]):
             yield place
 
@@ -158,10 +163,7 @@ def _value(text: str, start: int) -> Place:
             end = text.find(quote, end + 1)
         end = len(text) if end < 0 else end
         return start + 1, end - (text[end - 1 : end] == "\\" and end - 1 > start)
-    end = start
-    while end < len(text) and text[end] not in _ENDS:
-        end += 1
-    return start, end
+    return start, _first_of(text, start, _ENDS)
 
 
 def _is_reference(value: str) -> bool:
@@ -203,13 +205,12 @@ def _is_header(name: str, rules: Rules) -> bool:
 
 
 def _passwords_of_urls(text: str) -> Iterator[Place]:
+    end = 0
     for at in _occurrences(text, "://"):
-        start = end = at + 3
-        while end < len(text) and text[end] not in " \t\r\n'\"`<>|;":
-            end += 1
-        authority = start
-        while authority < end and text[authority] not in "/?#":
-            authority += 1
+        start = at + 3
+        # One end for all URLs of a word, or a word of nothing but them would be walked each time.
+        end = end if end > start else _first_of(text, start, " \t\r\n'\"`<>|;")
+        authority = min(_first_of(text, start, "/?#"), end)
         last = text.rfind("@", start, authority)
         colon = text.find(":", start, authority)
         if last < 0 and colon > 0 and not text[colon + 1 : authority].isdecimal():
@@ -224,12 +225,18 @@ def _passwords_of_urls(text: str) -> Iterator[Place]:
             yield start, last
 
 
+def _first_of(text: str, start: int, ends: str) -> int:
+    """Return where the first of some characters is, the text's length when there is none."""
+    end = start
+    while end < len(text) and text[end] not in ends:
+        end += 1
+    return end
+
+
 def _tokens(text: str) -> Iterator[Place]:
     for shape in SHAPES:
         if shape.prefix in text:
-            for at in _occurrences(text, shape.prefix):
-                if length := token_length(text, at, shape):
-                    yield at, at + length
+            yield from tokens(text, shape)
     for word in ("Bearer ", "bearer "):
         for at in _occurrences(text, word):
             start, end = _value(text, at + len(word))

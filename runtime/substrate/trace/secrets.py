@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from substrate.record import record
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 _DIGITS = "0123456789"
 _UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _ALNUM = _DIGITS + _UPPER + _UPPER.lower()
@@ -111,17 +115,25 @@ def is_secret_name(name: str, more: tuple[str, ...] = ()) -> bool:
     return plain.endswith(_ENDS) or plain in _WHOLE or (bool(more) and name.lstrip("-") in more)
 
 
-def token_length(text: str, start: int, shape: Shape) -> int:
-    """Return how long the token at `start` is, where the shape's prefix is; 0 for none."""
-    if start and (text[start - 1].isalnum() or text[start - 1] == "_"):
-        return 0
-    body = start + len(shape.prefix)
-    rest = text[body : body + _LONGEST_TOKEN]
-    run = rest[: len(rest) - len(rest.lstrip(shape.alphabet))]
-    if (
-        len(run) < shape.least
-        or run.count(".") < shape.dots
-        or (shape.digit and not any(character in _DIGITS for character in run))
-    ):
-        return 0
-    return len(shape.prefix) + len(run)
+def tokens(text: str, shape: Shape) -> Iterator[tuple[int, int]]:
+    """Yield where tokens of a shape are: the first character, and the one behind the last."""
+    at = text.find(shape.prefix)
+    while at >= 0:
+        end = at + len(shape.prefix)
+        # Inside a longer word it is no token: `disk-`, `task-`.
+        if not at or not (text[at - 1].isalnum() or text[at - 1] == "_"):
+            rest = text[end : end + _LONGEST_TOKEN]
+            run = rest[: len(rest) - len(rest.lstrip(shape.alphabet))]
+            end += len(run)
+            if _is_token(run, shape):
+                yield at, end
+        # What failed here fails from any later character of the run, too.
+        at = text.find(shape.prefix, end)
+
+
+def _is_token(run: str, shape: Shape) -> bool:
+    return (
+        len(run) >= shape.least
+        and run.count(".") >= shape.dots
+        and (not shape.digit or any(character in _DIGITS for character in run))
+    )

@@ -161,20 +161,22 @@ def command_start(
     What the request does not know (`policy_decision`, `degraded`, `execution_origin`,
     `replay_context`) is added with `substrate.record.replace`.
     """
-    argv, redacted = redact_argv(request.argv, rules)
-    cmd, more = redact_text(request.cmd, rules) if request.cmd is not None else (None, 0)
+    # What does not fit is not looked at: it cannot be in the line.
+    fitting = _fitting(request.argv)
+    omitted = len(request.argv) - len(fitting)
+    argv, redacted = redact_argv(fitting, rules)
+    cmd, more = _shown(request.cmd, rules) if request.cmd is not None else (None, 0)
     cwd, still_more = redact_text(request.cwd, rules)
-    shown = _fitting(argv)
     total = redacted + more + still_more
-    salt, sha256 = recorded or (os.urandom(16).hex() if total else "", None)
+    salt, sha256 = recorded or (os.urandom(16).hex(), None)
     return CommandStart(
         origin=origin,
         cwd=cwd,
-        argv=shown,
-        argv_sha256=argv_sha256(_exact(request.argv), salt if total else ""),
-        argv_omitted=len(argv) - len(shown),
+        argv=argv,
+        argv_sha256=argv_sha256(_exact(request.argv), salt if total or omitted else ""),
+        argv_omitted=omitted,
         redacted=total,
-        cmd=_cut(cmd) if cmd is not None else None,
+        cmd=cmd,
         request_sha256=sha256,
     )
 
@@ -236,10 +238,17 @@ def _exact(argv: tuple[str, ...]) -> list[bytes]:
     return exact
 
 
-def _cut(cmd: str) -> str:
-    if len(cmd) * 6 < LONGEST_CMD or len(dumps_line(cmd)) <= LONGEST_CMD:
-        return cmd
-    return cmd[: LONGEST_CMD // 6] + "…"
+def _shown(cmd: str, rules: Rules) -> tuple[str, int]:
+    """Return the typed line redacted, cut at a blank if it is long, and how much was replaced."""
+    end = ""
+    if len(cmd) * 6 > LONGEST_CMD and len(dumps_line(cmd)) > LONGEST_CMD:
+        # In the worst case a character is six in JSON. Half a word could be half a secret, which
+        # nothing would know for one.
+        cmd = cmd[: LONGEST_CMD // 6]
+        cmd = cmd[: len(cmd) - len(cmd.rsplit(None, 1)[-1])] if cmd.split() else ""
+        end = "…"
+    text, count = redact_text(cmd, rules)
+    return text + end, count
 
 
 def _fitting(argv: tuple[str, ...]) -> tuple[str, ...]:

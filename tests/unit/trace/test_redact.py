@@ -174,6 +174,18 @@ def test_only_the_word_with_the_secret_changes(words: list[str], at: int, secret
     assert [*shown[:at], *shown[at + 1 :]] == words
 
 
+@pytest.mark.parametrize(
+    "part",
+    ["password=", "token=$", "a://", "a://b:c/", "a://b:c@", "'token':", '"token":"', "x:", "sk-",
+     "eyJ.", "bearer ", "--password '", '="', "-----BEGIN ", "\\\"token\\\":"],
+)  # fmt: skip
+def test_a_word_made_to_be_slow_to_read_is_not(part: str) -> None:
+    """Each would take minutes if something in it were read again for each of its parts."""
+    text = part * (32_000 // len(part))
+    redact_argv(["x", text])
+    redact_text(text)
+
+
 def test_a_long_script_is_walked_in_one_go() -> None:
     text = "a=b; password=x; " * 5_000
     shown, count = redact_text(text)
