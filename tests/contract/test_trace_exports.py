@@ -14,6 +14,7 @@ from prov.model import ProvDocument
 from substrate.trace.exports.otlp import otlp
 from substrate.trace.exports.prov import prov
 from tests.support import records
+from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from substrate.trace.events import CommandStart
@@ -73,7 +74,7 @@ def test_prov_is_read_by_the_reference_library() -> None:
     }
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(records.starts())
 def test_any_command_is_read_by_both(start: CommandStart) -> None:
     stream = records.finished(start)

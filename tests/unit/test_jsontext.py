@@ -35,6 +35,27 @@ def test_what_is_written_reads_the_same(value: Any) -> None:
 
 
 @settings(max_examples=examples(50))
+@given(VALUES)
+def test_a_line_has_no_line_end_and_reads_the_same(value: Any) -> None:
+    line = jsontext.dumps_line(value)
+    assert line == json.dumps(value, separators=(",", ":"))
+    assert jsontext.loads(line) == value
+    assert line.isascii()
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("value", [float("nan"), [float("inf")]])
+def test_a_line_has_numbers_only_that_json_knows(value: Any) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        jsontext.dumps_line(value)
+
+
+def test_a_line_is_refused_for_what_is_no_json() -> None:
+    with pytest.raises(TypeError, match="set is not a JSON type"):
+        jsontext.dumps_line({"a": {1}})
+
+
+@settings(max_examples=examples(50))
 @given(VALUES, st.sampled_from([None, 0, 2]))
 def test_the_text_is_that_of_json(value: Any, indent: int | None) -> None:
     assert jsontext.dumps(value, indent) == json.dumps(value, indent=indent)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from substrate.record import as_dict, record, replace
+from substrate.record import as_dict, field_defaults, record, replace
 
 
 @record
@@ -53,6 +53,11 @@ def test_fields_are_taken_by_position_and_by_name() -> None:
 
 def test_a_default_fills_in_for_a_field_not_given() -> None:
     assert Point(1).y == 2
+
+
+def test_the_defaults_of_a_record_are_known() -> None:
+    assert field_defaults(Point) == {"y": 2}
+    assert field_defaults(Empty) == {}
 
 
 def test_methods_and_docstring_stay() -> None:

@@ -12,6 +12,7 @@ from substrate.jsontext import dumps_line, loads
 from substrate.trace.events import KINDS, Event, from_json, nanoseconds, timestamp, to_json
 from substrate.trace.writer import MARKER
 from tests.support import records
+from tests.support.examples import examples
 
 
 def test_every_kind_is_among_the_examples() -> None:
@@ -24,7 +25,7 @@ def test_an_event_comes_back_from_its_line(event: Event) -> None:
     assert from_json(loads(line)) == (records.TS, event)
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(records.starts())
 def test_any_command_comes_back_from_its_line(event: Event) -> None:
     line = dumps_line(to_json(event, records.TS))
@@ -32,7 +33,7 @@ def test_any_command_comes_back_from_its_line(event: Event) -> None:
     assert json.loads(line) == loads(line)
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(records.starts())
 def test_a_line_is_ascii_and_its_marker_is_at_the_beginning_only(event: Event) -> None:
     line = dumps_line(to_json(event, records.TS)).encode("ascii")
@@ -58,7 +59,7 @@ def test_what_is_no_record_is_refused(data: dict[str, object]) -> None:
         from_json(data)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.integers(0, 253402300799 * 10**9))
 def test_times_have_thirty_characters_sort_and_come_back(now_ns: int) -> None:
     text = timestamp(now_ns)

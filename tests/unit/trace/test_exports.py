@@ -14,6 +14,7 @@ from substrate.trace.exports.ocsf import ocsf
 from substrate.trace.exports.otlp import otlp
 from substrate.trace.exports.prov import prov
 from tests.support import ocsf_rules, records
+from tests.support.examples import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +64,7 @@ def test_a_long_trace_is_not_held(export: Export) -> None:
     assert read <= 5
 
 
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 @given(records.starts())
 def test_any_command_can_be_exported(start: CommandStart) -> None:
     stream = records.finished(start)

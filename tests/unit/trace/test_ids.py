@@ -18,13 +18,14 @@ from substrate.trace.ids import (
     new_span_id,
     parse_traceparent,
 )
+from tests.support.examples import examples
 
 SESSION = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
 GOOD = f"00-{SESSION}-{SPAN}-01"
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.integers(min_value=0, max_value=(1 << 48) * 1_000_000 - 1))
 def test_a_session_id_is_a_uuid_of_version_7_with_its_time(now_ns: int) -> None:
     made = new_session_id(now_ns)
@@ -87,7 +88,7 @@ def test_no_traceparent_is_no_reason_to_warn() -> None:
     assert inherited({"TRACEPARENT": GOOD}) == (TraceParent(SESSION, SPAN, 1), "")
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.text())
 def test_any_text_is_read_or_refused_never_more(text: str) -> None:
     parent, reason = inherited({"TRACEPARENT": text})

@@ -11,6 +11,7 @@ from substrate.errors import TraceError
 from substrate.trace.directory import ACTIVE
 from substrate.trace.reader import Located, Reader, Torn, end_of_lines, record_at, scan_file
 from substrate.trace.writer import TraceWriter
+from tests.support.examples import examples
 from tests.support.trace import line, read
 
 
@@ -61,7 +62,7 @@ def test_a_link_among_the_segments_is_not_followed(directory: str, tmp_path: Pat
         list(reader)
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(
     st.lists(st.tuples(st.integers(0, 300), st.floats(0, 1), st.booleans()), max_size=8),
 )

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from substrate.trace.redact import REDACTED, Rules, redact_argv, redact_text
 from substrate.trace.secrets import SHAPES, is_secret_name
+from tests.support.examples import examples
 
 R = REDACTED
 _JWT = f"eyJ{'hbGciOi' * 3}.{'eyJzdWI' * 3}.{'c2lnbmF' * 3}"
@@ -144,13 +145,13 @@ def test_a_very_short_known_value_does_not_blank_the_command() -> None:
 _PLAIN = st.text("abcdefghijklmnop /.+,0123456789\n\t'\"", max_size=40)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.lists(_PLAIN, max_size=6))
 def test_plain_words_pass_unchanged(argv: list[str]) -> None:
     assert redact_argv(argv) == (tuple(argv), 0)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.lists(st.text(max_size=60), max_size=6))
 def test_words_are_never_joined_split_or_reordered(argv: list[str]) -> None:
     shown, count = redact_argv(argv)
@@ -160,7 +161,7 @@ def test_words_are_never_joined_split_or_reordered(argv: list[str]) -> None:
     assert (count > 0) == bool(changed)
 
 
-@settings(max_examples=15)
+@settings(max_examples=examples(15))
 @given(
     st.lists(_PLAIN, max_size=4),
     st.integers(0, 4),

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from substrate.trace.events import Event, to_json
 from substrate.trace.shape import compile_schema, faults, load_schema
 from tests.support import records
+from tests.support.examples import examples
 
 _SCHEMA = load_schema()
 _OFFICIAL = Draft202012Validator(_SCHEMA)
@@ -43,13 +44,13 @@ def test_what_is_written_has_the_shape(record: dict[str, Any]) -> None:
     assert _OFFICIAL.is_valid(record)
 
 
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 @given(records.starts())
 def test_any_command_has_the_shape(event: Event) -> None:
     assert faults(to_json(event, records.TS)) == []
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.data())
 def test_the_check_agrees_with_the_schema(data: st.DataObject) -> None:
     record: dict[str, Any] = copy.deepcopy(data.draw(st.sampled_from(_GOOD)))

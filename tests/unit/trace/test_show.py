@@ -11,6 +11,7 @@ from substrate.printable import quote
 from substrate.trace.events import to_json
 from substrate.trace.show import command_text, record_lines, span_lines
 from tests.support import records
+from tests.support.examples import examples
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)
@@ -29,14 +30,14 @@ def test_a_span_is_shown_for_people() -> None:
     assert shown.count("") == 2
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(st.dictionaries(st.text(), _json, max_size=6))
 def test_nothing_shown_can_drive_a_terminal(data: dict[str, Any]) -> None:
     for text in (*record_lines(data), command_text(data)):
         assert text.isprintable()
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(records.any_text)
 def test_escaped_text_is_printable_and_can_be_told_apart(text: str) -> None:
     assert quote(text).isprintable()

@@ -34,6 +34,7 @@ from substrate.trace.spans import (
     write_request,
 )
 from tests.support import records
+from tests.support.examples import examples
 
 REQUEST = Request(
     ("deploy", "--token=hunter2", "\udcff\udcfe", "ü"),
@@ -161,7 +162,7 @@ def test_the_digest_of_secret_words_can_be_checked_with_the_salt_only(directory:
     assert harmless.argv_sha256 == hashlib.sha256(b"ls\0").hexdigest()
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(st.lists(st.binary(max_size=5), max_size=4), st.lists(st.binary(max_size=5), max_size=4))
 def test_no_two_commands_have_one_digest(one: list[bytes], two: list[bytes]) -> None:
     one = [word.replace(b"\0", b"") for word in one]
@@ -202,7 +203,7 @@ def test_rules_reach_the_typed_line_and_the_directory() -> None:
     assert (start.cwd, start.cmd, start.redacted) == ("/home/[redacted]", "say [redacted]", 2)
 
 
-@settings(max_examples=12)
+@settings(max_examples=examples(12))
 @given(st.lists(st.integers(0, 20_000), max_size=8), st.sampled_from("aü\udcff\x1b"))
 def test_a_line_stays_short_and_words_are_left_out_whole(sizes: list[int], letter: str) -> None:
     argv = tuple(letter * size for size in sizes)
