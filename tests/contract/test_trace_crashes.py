@@ -11,6 +11,8 @@ import pytest
 
 from substrate.trace.directory import ACTIVE
 from substrate.trace.events import Origin, WorldEvent, from_json
+from substrate.trace.ids import new_span_id
+from substrate.trace.spans import Request, read_request, write_request
 from substrate.trace.verify import verify
 from substrate.trace.writer import TraceWriter
 from tests.support import dying, records
@@ -84,6 +86,32 @@ def test_a_writer_killed_at_any_step_loses_nothing_acknowledged(
         steps += 1
     # Open, lock, write, unlock at the least; a rotation has four times as many.
     assert steps >= (20 if begun == "a full segment" else 5)
+
+
+@pytest.mark.parametrize("manner", dying.MANNERS)
+def test_an_exact_request_is_there_whole_or_not_at_all(tmp_path: Path, manner: str) -> None:
+    directory = str(tmp_path / "@trace")
+    request = Request(("make", "all"), "/", {"PATH": "/bin"})
+    steps = 0
+    for step in range(1, _MOST_STEPS):
+        origin = Origin(records.SESSION, new_span_id())
+        span_id = origin.span_id or ""
+        died = dying.dies_at(step, manner, partial(_write_request, directory, origin, request))
+        path = Path(directory, "spans", f"{span_id}.json")
+        if path.exists():
+            assert read_request(directory, span_id)[0] == request
+        else:
+            assert died
+            write_request(directory, origin, request)
+            assert read_request(directory, span_id)[0] == request
+        if not died:
+            break
+        steps += 1
+    assert steps >= 5
+
+
+def _write_request(directory: str, origin: Origin, request: Request) -> None:
+    write_request(directory, origin, request)
 
 
 def test_a_second_writer_finishes_what_the_first_one_died_in(tmp_path: Path) -> None:

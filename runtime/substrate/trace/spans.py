@@ -311,17 +311,29 @@ def _is_unicode(word: str) -> bool:
 
 
 def _write_new(name: str, content: bytes, folder_fd: int) -> None:
-    fd = open_own(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, folder_fd)
+    """Make a file that was not there, whole or not at all; raises `FileExistsError`."""
+    if _is_there(name, folder_fd):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    temporary = f".{name}.new"
+    fd = open_own(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, folder_fd)
     written = 0
     try:
         written = os.write(fd, content)
     finally:
         os.close(fd)
         if written != len(content):
-            # The name is this span's; what is in the file is nobody's request.
-            os.unlink(name, dir_fd=folder_fd)
+            os.unlink(temporary, dir_fd=folder_fd)
     if written != len(content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.rename(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+
+
+def _is_there(name: str, folder_fd: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _checked(span_id: str | None) -> str:

@@ -93,6 +93,12 @@ def test_a_link_in_place_of_the_request_is_not_followed(directory: str, tmp_path
     with pytest.raises(TraceWriteError):
         write_request(directory, records.ORIGIN, REQUEST)
     assert not outside.exists()
+    path.unlink()
+    path.with_name(f".{path.name}.new").symlink_to(outside)
+    with pytest.raises(TraceWriteError):
+        write_request(directory, records.ORIGIN, REQUEST)
+    assert not outside.exists()
+    path.symlink_to(outside)
     outside.write_text("{}")
     with pytest.raises(TraceError):
         read_request(directory, records.SPAN)
@@ -137,7 +143,7 @@ def test_a_request_without_room_is_an_error_and_leaves_nothing(
         patch.setattr(os, "write", lambda fd, data: real(fd, data[:10]))
         with pytest.raises(TraceWriteError, match="No space left"):
             write_request(directory, records.ORIGIN, REQUEST)
-    assert not _path(directory).exists()
+    assert os.listdir(_path(directory).parent) == []
 
 
 def test_the_line_has_no_secret_and_says_how_many_were_there(directory: str) -> None:
