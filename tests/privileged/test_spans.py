@@ -156,3 +156,47 @@ def test_spans_of_a_project_with_masked_paths_are_refused(
     refused = session.span("s1", "mv secrets public")
     assert refused.status == 4
     assert "masked" in refused.stderr
+
+
+def test_rollback_takes_the_project_back_to_where_it_was_after_a_span(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    session.span("s1", "echo 1 >>a").ok()
+    session.runtime("snapshot", "w", "named").ok()
+    session.span("s2", "echo 2 >>a; rm -r d").ok()
+    session.span("s3", "mv a b").ok()
+    assert session.runtime("rollback", "w", "s2").ok().stdout == "dropped s3\n"
+    assert session.span("s4", "ls; cat a; touch a").ok().stdout == "a\none\n1\n2\n"
+    assert session.runtime("rollback", "w", "named").ok().stdout == "dropped s4\ndropped s2\n"
+    assert session.span("s5", "ls; cat a d/b").ok().stdout == "a\nd\none\n1\ntwo\n"
+    assert session.lines() == ["~ a"]
+    assert session.lines("s3") == ["> a -> b"]
+    session.runtime("rollback", "--all", "w").ok()
+    assert session.lines() == []
+    assert session.span("s6", "cat a").ok().stdout == "one\n"
+    assert session.runtime("rollback", "w", "nothing").status == 1
+
+
+def test_rollback_is_refused_while_somebody_uses_the_layers(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    session.span("s1", "echo 1 >>a").ok()
+    session.span(
+        "s2", "echo 2 >>a; (while [ ! -e stop ]; do sleep 0.05; done) >/dev/null 2>&1 &"
+    ).ok()
+    refused = session.runtime("rollback", "w", "s1")
+    assert refused.status == 1
+    assert "still use its layers" in refused.stderr
+    session.runtime("exec", "--cwd", AT, "w", "touch", "stop").ok()
+    until(lambda: session.runtime("rollback", "w", "s1").status == 0)
+    assert session.lines() == ["~ a"]
+
+
+def test_snapshot_of_a_dropped_state_is_gone_with_it(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    session.span("s1", "echo 1 >>a").ok()
+    session.span("s2", "echo 2 >>a").ok()
+    session.runtime("snapshot", "w", "two").ok()
+    assert session.runtime("snapshot", "w", "two").status == 1
+    session.runtime("rollback", "w", "s1").ok()
+    session.span("s3", "echo 3 >>a").ok()
+    assert session.runtime("rollback", "w", "two").status == 1
+    assert session.span("s4", "cat a").ok().stdout == "one\n1\n3\n"

@@ -440,6 +440,22 @@ VERBS = (
         ),
     ),
     Verb(
+        "rollback",
+        "Drop the layers of later spans",
+        "Takes the project back to where it was after POINT, a span or a snapshot, and prints the"
+        " spans whose layers went. What they changed is still shown by `diff --span`.",
+        ("substrate-runtime rollback web 00f067aa0ba902b7", "substrate-runtime rollback --all web"),
+        (_ID, Operand("POINT", required=False)),
+        (Option(("--all",), "Go back to before the first span."),),
+    ),
+    Verb(
+        "snapshot",
+        "Name the present state of a world",
+        "NAME can be given to `rollback` later.",
+        ("substrate-runtime snapshot web before-upgrade",),
+        (_ID, Operand("NAME")),
+    ),
+    Verb(
         "help",
         "Show help on the program or a verb",
         "Without VERB it lists the verbs and the global options.",

@@ -44,8 +44,11 @@ class Look:
                 self.entries.setdefault(entry.path, entry)
             else:
                 self.entries[entry.path] = entry
+        prefix = changes.merged.prefix
         self.identities = {
-            path: _identity(item, changes.merged.prefix) for path, item in changes.after.items()
+            entry.path: _identity(entry.item, prefix)
+            for entry in self.diff.entries
+            if entry.item is not None
         }
 
 

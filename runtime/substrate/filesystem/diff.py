@@ -50,11 +50,7 @@ def diff_layers(uppers: list[str], lowers: list[str], xattr_prefix: str, index: 
 
 
 class Changes:
-    """Within `with`: a diff whose files can be read, by the items of `after` and `before`.
-
-    `after` has what is now at the path of an entry, `before` what was there (or at its origin)
-    when that is known. The diff is the one of `diff_layers`.
-    """
+    """Within `with`: the diff of `diff_layers`, and the trees open in which its files are read."""
 
     def __init__(
         self, uppers: list[str], lowers: list[str], xattr_prefix: str, index: str = ""
@@ -62,8 +58,6 @@ class Changes:
         self._paths = (uppers, lowers, index)
         self._prefix = xattr_prefix
         self._trees: list[Tree] = []
-        self.after: dict[str, Item] = {}
-        self.before: dict[str, Item] = {}
 
     def __enter__(self) -> Changes:
         uppers, lowers, index = self._paths
@@ -79,7 +73,7 @@ class Changes:
             if index:
                 self._trees.append(Tree(index))
                 copies = hidden_copies(self._trees[-1], self.merged)
-            self.diff = self._find(copies)
+            self.diff = diff_merged(self.merged, copies)
         except PermissionError as error:
             self.__exit__()
             message = f"reading the layer: {error.filename or uppers[0]}: permission denied"
@@ -97,26 +91,24 @@ class Changes:
         for tree in self._trees:
             tree.close()
 
-    def _find(self, copies: dict[int, Item]) -> FsDiff:
-        merged = self.merged
-        walk = Walk(merged, copies)
+
+def diff_merged(merged: Merged, copies: dict[int, Item]) -> FsDiff:
+    """Return the differences of open trees; `copies` are the hidden ones of `index.py`.
+
+    Every entry can be read, through its `item`, while the trees are open.
+    """
+    walk = Walk(merged, copies)
+    walk.run()
+    while moved := walk.disputed:
+        walk = Walk(merged, copies, moved)
         walk.run()
-        while moved := walk.disputed:
-            walk = Walk(merged, copies, moved)
-            walk.run()
-        deleted = _deleted(walk)
-        new = {found.path: found.after for found in walk.found if found.change == "write"}
-        pairs = Pairs(deleted, new, merged.prefix)
-        pairs.find()
-        for path, (after, before) in pairs.moved.items():
-            walk.compare_moved(path, after, before)
-        for found in walk.found:
-            self.after[found.path] = found.after
-            if found.before is not None:
-                self.before[found.path] = found.before
-        self.after |= walk.items_of_renames | pairs.items_of_renames
-        self.before |= pairs.deleted
-        return make_diff(_entries(walk, pairs))
+    deleted = _deleted(walk)
+    new = {found.path: found.after for found in walk.found if found.change == "write"}
+    pairs = Pairs(deleted, new, merged.prefix)
+    pairs.find()
+    for path, (after, before) in pairs.moved.items():
+        walk.compare_moved(path, after, before)
+    return make_diff(_entries(walk, pairs))
 
 
 def _deleted(walk: Walk) -> dict[str, Item]:
@@ -151,6 +143,7 @@ def _entries(walk: Walk, pairs: Pairs) -> list[Entry]:
         entry.notes = found.notes
         before, status = found.before, found.after.status
         if before is not None:
+            entry.before = before
             entry.size_before = before.status.st_size
             entry.kind_before = before.kind
             origin = before.path
@@ -161,6 +154,7 @@ def _entries(walk: Walk, pairs: Pairs) -> list[Entry]:
         entries.append(entry)
     for path, item in pairs.deleted.items():
         entries.append(Entry(DELETE, path, item.kind, item.status))
+        entries[-1].before = item
         if item.kind == "symlink":
             entries[-1].target = item.link_target()
     items = walk.items_of_renames | pairs.items_of_renames
@@ -173,6 +167,7 @@ def _entries(walk: Walk, pairs: Pairs) -> list[Entry]:
 
 def _entry(change: str, path: str, item: Item, prefix: str) -> Entry:
     entry = Entry(change, path, item.kind, item.status)
+    entry.item = item
     if item.kind == "symlink":
         entry.target = item.link_target()
     if change == TOUCHED:

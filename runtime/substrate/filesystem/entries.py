@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from substrate.filesystem.items import Item
+
 WRITE = "write"
 MOD = "mod"
 DELETE = "delete"
@@ -27,12 +29,16 @@ class Entry:
     """One changed path with its details.
 
     A plain class and not a record: a diff makes one for each of 100,000 files. `origin` is the
-    old path of something renamed; `kind_before` and `size_before` what was there before.
+    old path of something renamed; `kind_before` and `size_before` what was there before. `item` is
+    what is there now and `before` what was, where there is one; they can be read while the diff's
+    trees are open.
     """
 
     __slots__ = (
+        "before",
         "change",
         "gid",
+        "item",
         "kind",
         "kind_before",
         "mode",
@@ -62,6 +68,8 @@ class Entry:
         self.size_before = 0
         self.risky: tuple[str, ...] = ()
         self.notes: tuple[str, ...] = ()
+        self.item: Item | None = None
+        self.before: Item | None = None
 
     def __repr__(self) -> str:
         return f"Entry({self.change} {self.path!r} {self.kind} {self.mode:04o})"

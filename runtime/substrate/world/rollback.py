@@ -1,0 +1,161 @@
+"""Taking layers out of a stack again: back to a point, or one span from the middle.
+
+Refused while anybody could still see or write the layers. Layers go one by one from the top, each
+by one rename, so an interruption leaves a stack that was there once.
+"""
+
+from __future__ import annotations
+
+import os
+
+from substrate.errors import RefusedError, UnsupportedError, UsageError, WorldStateError
+from substrate.filesystem.entries import DELETE, RENAME, WRITE
+from substrate.world import state as states
+from substrate.world.kill import world_processes
+from substrate.world.listing import read_state
+from substrate.world.spans import read_record
+from substrate.world.stack import LayerStack, SpanLayer, check_span_id
+from substrate.world.store import World
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from substrate.filesystem.entries import FsDiff
+    from substrate.world.context import Context
+    from substrate.world.state import State
+
+SNAPSHOTS = "snapshots"
+
+
+def rollback(context: Context, world_id: str, point: str | None) -> list[str]:
+    """Drop every layer above a point, and return the ids of their spans, the topmost first.
+
+    `point` is a span or a snapshot, None the beginning: before the first span. Raises
+    `WorldStateError` while processes of spans live, `SubstrateError` when there is no such point.
+    """
+    state, owner = _open(context, world_id)
+    assert state.layer is not None  # noqa: S101 -- _open has looked
+    with LayerStack(state.layer, state.data) as stack:
+        number = 0 if point is None else _number_of(state, point)
+        _refuse_alive(state, owner)
+        # First: a number that is free will be another layer's.
+        for name, at in list(_snapshots(state)):
+            if at > number:
+                os.unlink(f"{state.data}/{SNAPSHOTS}/{name}")
+        dropped = [layer for layer in reversed(stack.layers()) if layer.number > number]
+        for layer in dropped:
+            stack.drop(layer)
+    return [layer.span_id for layer in dropped]
+
+
+def snapshot(context: Context, world_id: str, name: str) -> None:
+    """Name the present state of a world, for `rollback`.
+
+    Raises `WorldStateError` while processes of spans live, or when the name is taken.
+    """
+    check_span_id(name)
+    state, owner = _open(context, world_id)
+    assert state.layer is not None  # noqa: S101 -- _open has looked
+    with LayerStack(state.layer, state.data) as stack:
+        _refuse_alive(state, owner)
+        layers = stack.layers()
+        if any(layer.span_id == name for layer in layers):
+            message = f"{name} is the id of a span"
+            raise UsageError(message, "choose another name")
+        os.makedirs(f"{state.data}/{SNAPSHOTS}", 0o700, exist_ok=True)
+        number = layers[-1].number if layers else 0
+        try:
+            os.symlink(str(number), f"{state.data}/{SNAPSHOTS}/{name}")
+        except FileExistsError:
+            message = f"there is a snapshot {name} already"
+            raise WorldStateError(message, "choose another name") from None
+
+
+def drop_span(context: Context, world_id: str, span_id: str) -> None:
+    """Drop the layer of one span, wherever it is in the stack.
+
+    Raises `RefusedError` when a later span changed, or went on from, what it changed.
+    """
+    from substrate.world.diff import span_diff
+
+    state, owner = _open(context, world_id)
+    assert state.layer is not None  # noqa: S101 -- _open has looked
+    with LayerStack(state.layer, state.data) as stack:
+        _refuse_alive(state, owner)
+        layer = _layer_of(stack, span_id)
+        mine = _claims(span_diff(state, span_id))
+        for later in (one for one in stack.layers() if one.number > layer.number):
+            theirs = _claims(span_diff(state, later.span_id))
+            path = next(_clashes(mine, theirs), None)
+            if path is not None:
+                message = f"dropping span {span_id}: {path} was changed again by {later.span_id}"
+                raise RefusedError(message, f"substrate-runtime rollback {world_id} SPAN")
+        stack.drop(layer)
+
+
+def _open(context: Context, world_id: str) -> tuple[State, str]:
+    state = read_state(context, world_id)
+    if state.layer is None:
+        message = f"the world {world_id} has no layers"
+        raise UnsupportedError(message, 'set $.substrate.project.write to "layers"')
+    with World.open(context, world_id) as world:
+        return state, world.path
+
+
+def _refuse_alive(state: State, owner: str) -> None:
+    if state.current_status == states.STOPPED:
+        return
+    others = [pid for pid in world_processes(state, owner) if pid != state.pid or not state.idle]
+    if others:
+        listed = ", ".join(map(str, others[:5]))
+        message = f"processes of the world {state.world_id} still use its layers: {listed}"
+        raise WorldStateError(message, f"substrate-runtime ps {state.world_id} shows them")
+
+
+def _snapshots(state: State) -> Iterator[tuple[str, int]]:
+    try:
+        names = os.listdir(f"{state.data}/{SNAPSHOTS}")
+    except FileNotFoundError:
+        return
+    for name in names:
+        yield name, int(os.readlink(f"{state.data}/{SNAPSHOTS}/{name}"))
+
+
+def _number_of(state: State, point: str) -> int:
+    for name, number in _snapshots(state):
+        if name == point:
+            return number
+    number = read_record(state.data, point)["layer"]
+    assert isinstance(number, int)  # noqa: S101 -- we wrote it
+    return number
+
+
+def _layer_of(stack: LayerStack, span_id: str) -> SpanLayer:
+    for layer in stack.layers():
+        if layer.span_id == span_id:
+            return layer
+    message = f"the span {span_id} has no layer of its own"
+    raise WorldStateError(message, "it changed nothing, shared another's layer, or was dropped")
+
+
+def _claims(diff: FsDiff) -> dict[str, bool]:
+    """Return each path a span changed, and whether all below it depends on that."""
+    claims: dict[str, bool] = {}
+    for entry in diff.entries:
+        whole = entry.change in (WRITE, DELETE, RENAME) or entry.kind_before not in {"", "dir"}
+        claims[entry.path] = claims.get(entry.path, False) or whole
+        if entry.origin:
+            claims[entry.origin] = True
+    return claims
+
+
+def _clashes(mine: dict[str, bool], theirs: dict[str, bool]) -> Iterator[str]:
+    for one, other in ((mine, theirs), (theirs, mine)):
+        for path in other:
+            if path in one:
+                yield path
+            names = path.split("/")
+            for length in range(1, len(names)):
+                if one.get("/".join(names[:length])):
+                    yield path
