@@ -92,6 +92,11 @@ def _copy_root(source: str, target: str) -> None:
     setup=[["write", "a", "one"]],
     spans=[[["chmod", "a", 0o600]], [["rename", "a", "b"]], [["append", "b", "1"]]],
 )
+# One name of a file with two is moved, into a directory that has nothing else of below.
+@example(
+    setup=[["write", "a", "1"], ["link", "a", "b"], ["mkdir", "d"]],
+    spans=[[["rename", "a", "d/a"]], [["open", "d/a"], ["rename", "d/a", "c"]]],
+)
 # Removed, made again, removed again.
 @example(
     setup=[["mkdir", "a"], ["write", "a/x", "one"]],

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -200,3 +202,88 @@ def test_snapshot_of_a_dropped_state_is_gone_with_it(any_runtime: Runtime) -> No
     session.span("s3", "echo 3 >>a").ok()
     assert session.runtime("rollback", "w", "two").status == 1
     assert session.span("s4", "cat a").ok().stdout == "one\n1\n3\n"
+
+
+def test_files_are_hashed_as_the_bundle_says(runtime: Runtime) -> None:
+    big = "x" * 5000
+    session = Session(runtime, FILES | {"big": big}, bundle=_diff_settings(smallFileLimit=4096))
+    session.span("s1", "echo two >a; echo more >>big; rm d/b; mv d/c moved").ok()
+    told = session.diff("s1")
+    by_path = {entry["path"]: entry for entry in told["entries"]}
+    assert by_path["a"]["hash"] == _sha256("two\n")
+    assert by_path["a"]["hash_before"] == _sha256("one\n")
+    assert by_path["d/b"]["hash_before"] == _sha256("two\n")
+    assert by_path["moved"]["hash"] == _sha256("three\n")
+    assert "hash" not in by_path["big"]
+    # What was recorded at the span's end is what a fresh look at all layers says.
+    assert session.diff()["tree_hash"] == told["tree_hash"]
+    session.span("s2", "touch a; echo x >c").ok()
+    assert session.diff()["tree_hash"] != told["tree_hash"]
+
+
+def test_nothing_is_hashed_when_the_bundle_says_so(runtime: Runtime) -> None:
+    session = Session(runtime, FILES, bundle=_diff_settings(hash="none"))
+    session.span("s1", "echo two >a").ok()
+    told = session.diff("s1")
+    assert "tree_hash" not in told
+    assert "hash" not in told["entries"][0]
+
+
+def test_long_diff_is_cut_for_display_and_says_so(runtime: Runtime) -> None:
+    session = Session(runtime, FILES, bundle=_diff_settings(maxEntries=3))
+    session.span("s1", "for i in 1 2 3 4 5; do echo >n$i; done").ok()
+    told = session.diff("s1")
+    assert told["truncated"]
+    assert told["writes"] == ["n1", "n2", "n3"]
+    assert told["summary"]["files"] == 5
+    assert session.lines("s1")[-1].startswith("… and 2 more: 5 new")
+    everything = session.runtime("diff", "--json", "--limit", "0", "--span", "s1", "w").json()
+    assert not everything["truncated"]
+    assert len(everything["writes"]) == 5
+    assert len(session.record("s1")["fs_diff"]["entries"]) == 5
+
+
+def test_paths_that_match_no_change_are_told(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    session.span("s1", "echo two >a; echo x >d/new").ok()
+    shown = session.runtime("diff", "--span", "s1", "w", "d", f"{AT}/a").ok().stdout
+    assert shown == "~ a\n+ d/new\n"
+    refused = session.runtime("diff", "--span", "s1", "w", "a", "nowhere")
+    assert refused.status == 1
+    assert "nothing was changed at nowhere" in refused.stderr
+
+
+def test_patch_of_a_span_applied_to_the_project_gives_what_the_span_saw(
+    any_runtime: Runtime,
+) -> None:
+    files = {"a": "1\n2\n3\n", "b": "no end", "gone": "x\n", "d/old": "1\n2\n3\n4\n"}
+    session = Session(any_runtime, files)
+    script = (
+        "echo 4 >>a; printf more >>b; rm gone; mv d/old d/new; sed -i s/2/two/ d/new;"
+        "printf 'x\\ny' >made; chmod 755 made; ln -s a link; printf '\\0' >binary; chmod 600 a"
+    )
+    session.span("s1", script).ok()
+    patch = session.runtime("diff", "--patch", "--span", "s1", "w").ok().stdout
+    assert session.runtime("diff", "--patch", "w").ok().stdout == patch
+    assert "Binary files /dev/null and b/binary differ" in patch
+    lines = patch.splitlines(keepends=True)
+    start = next(i for i, line in enumerate(lines) if "b/binary" in line)
+    text = "".join(lines[:start] + lines[start + 3 :])
+    subprocess.run(
+        ["git", "apply", "-"], input=text, text=True, cwd=session.project, check=True, timeout=20
+    )
+    seen = {
+        path.name: path.read_text("utf-8") for path in session.project.rglob("*") if path.is_file()
+    }
+    assert seen == {
+        "a": "1\n2\n3\n4\n", "b": "no endmore", "new": "1\ntwo\n3\n4\n", "made": "x\ny",
+        "link": "1\n2\n3\n4\n",
+    }  # fmt: skip
+
+
+def _diff_settings(**settings: Any) -> dict[str, Any]:
+    return {"substrate": {"diff": settings}}
+
+
+def _sha256(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

@@ -19,7 +19,6 @@ DEGRADABLE = {
     "limit.egressBytes": "the limit of what is sent",
     "network": "a filtered network: the world gets none",
     "device-rules": "the device rules of linux.resources",
-    "diff": "the settings of substrate.diff",
     "unlocked-mounts": "mounts that a payload with CAP_SYS_ADMIN cannot change",
     "host-uid-0": "users of the world's own: uid 0 in it is the host's",
     "apparmor": "the AppArmor profile",

@@ -423,6 +423,13 @@ VERBS = (
             JSON,
             Option(("--stat",), "Print the number of files and bytes instead of the paths."),
             Option(("--name-status",), "Print one letter and the path for each change."),
+            Option(("--patch",), "Print a patch of the text files, as `git apply` reads it."),
+            Option(
+                ("--limit",),
+                "Show this many changes, 0 for all; otherwise what the bundle says (maxEntries).",
+                NUMBER,
+                "N",
+            ),
             Option(("--all",), "Include files that were touched and are unchanged."),
         ),
     ),

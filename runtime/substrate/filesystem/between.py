@@ -72,11 +72,11 @@ def _undone(path: str, before: Entry, new: Look) -> list[Entry]:
     if before.change == TOUCHED:
         return []
     if before.change in (WRITE, RENAME):
-        return [_as(before, DELETE, before)]
+        return [_gone(before, DELETE, before)]
     if path in new.left:
         # Below the layer it was, and it has been moved away; the rename tells.
         return []
-    return [_as(before, {DELETE: WRITE, META: META}.get(before.change, MOD), before)]
+    return [_gone(before, {DELETE: WRITE, META: META}.get(before.change, MOD), before)]
 
 
 def _compared(path: str, before: Entry, after: Entry, old: Look, new: Look) -> list[Entry]:
@@ -86,12 +86,12 @@ def _compared(path: str, before: Entry, after: Entry, old: Look, new: Look) -> l
     if not was_there:
         return [_as(after, WRITE, None)]
     if not is_there:
-        return [_as(before, DELETE, before)]
+        return [_gone(before, DELETE, before)]
     first, second = old.identities.get(path), new.identities.get(path)
     if first == second and before.origin == after.origin:
         return []
     if after.change == RENAME and before.change != RENAME:
-        return [_as(before, DELETE, before), after] if before.change == WRITE else [after]
+        return [_gone(before, DELETE, before), after] if before.change == WRITE else [after]
     return [_as(after, _kind_of_change(first, second), before)]
 
 
@@ -117,11 +117,19 @@ def _identity(item: Item, prefix: str) -> tuple[object, ...]:
     return content, metadata, when
 
 
+def _gone(entry: Entry, change: str, before: Entry | None) -> Entry:
+    """Return what the earlier look said of a path, as a change; its files are closed by now."""
+    made = _as(entry, change, before)
+    made.item = None
+    return made
+
+
 def _as(entry: Entry, change: str, before: Entry | None) -> Entry:
     made = Entry(change, entry.path, entry.kind, os.stat_result((0,) * 10))
     for name in Entry.__slots__:
         setattr(made, name, getattr(entry, name))
     made.change = change
+    made.before = None
     made.origin = ""
     made.kind_before = "" if before is None or change in (WRITE, DELETE) else before.kind
     made.size_before = 0 if before is None or change in (WRITE, DELETE) else before.size

@@ -15,6 +15,8 @@ from substrate.filesystem.marks import visible_attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from substrate.filesystem.items import Item
 
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -63,9 +65,18 @@ def digest(item: Item, limit: int | None = None) -> bytes:
     # Only here: hashlib loads OpenSSL, which costs more than most diffs.
     from _blake2 import blake2b
 
+    state = blake2b(digest_size=32)
+    for chunk in read_chunks(item, limit):
+        state.update(chunk)
+    return state.digest()
+
+
+def read_chunks(item: Item, limit: int | None = None) -> Iterator[bytes]:
+    """Yield a regular file's first `limit` bytes, or all, as they are now; raises `Unreadable`."""
+    if item.data_missing:
+        raise Unreadable
     source = item.content
     size = source.status.st_size if limit is None else min(limit, source.status.st_size)
-    state = blake2b(digest_size=32)
     fd = _open(source)
     try:
         offset = 0
@@ -73,11 +84,10 @@ def digest(item: Item, limit: int | None = None) -> bytes:
             chunk = os.pread(fd, min(CHUNK, size - offset), offset)
             if not chunk:
                 break
-            state.update(chunk)
+            yield chunk
             offset += len(chunk)
     finally:
         os.close(fd)
-    return state.digest()
 
 
 def _same_bytes(one: Item, two: Item) -> bool:

@@ -68,7 +68,7 @@ class Changes:
         try:
             for path in (*uppers, *lowers):
                 self._trees.append(Tree(path))
-            self.merged = Merged(list(self._trees), len(uppers), self._prefix)
+            self.merged = Merged(list(self._trees), len(uppers), self._prefix, indexed=bool(index))
             copies: dict[int, Item] = {}
             if index:
                 self._trees.append(Tree(index))

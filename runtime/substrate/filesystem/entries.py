@@ -31,13 +31,15 @@ class Entry:
     A plain class and not a record: a diff makes one for each of 100,000 files. `origin` is the
     old path of something renamed; `kind_before` and `size_before` what was there before. `item` is
     what is there now and `before` what was, where there is one; they can be read while the diff's
-    trees are open.
+    trees are open. `hash` and `hash_before` are digests of the content, `sha256:…` or empty.
     """
 
     __slots__ = (
         "before",
         "change",
         "gid",
+        "hash",
+        "hash_before",
         "item",
         "kind",
         "kind_before",
@@ -68,6 +70,8 @@ class Entry:
         self.size_before = 0
         self.risky: tuple[str, ...] = ()
         self.notes: tuple[str, ...] = ()
+        self.hash = ""
+        self.hash_before = ""
         self.item: Item | None = None
         self.before: Item | None = None
 
@@ -94,6 +98,10 @@ class Entry:
         if self.kind_before:
             found["kind_before"] = self.kind_before
             found["size_before"] = self.size_before
+        if self.hash:
+            found["hash"] = self.hash
+        if self.hash_before:
+            found["hash_before"] = self.hash_before
         found["risky"] = list(self.risky)
         if self.notes:
             found["notes"] = list(self.notes)
@@ -117,7 +125,10 @@ class Summary:
 
 @record
 class FsDiff:
-    """Everything a layer changed, each list in a stable order."""
+    """Everything a layer changed, each list in a stable order.
+
+    `tree_hash` is one digest of it all where files were hashed, see `hashing.py`.
+    """
 
     writes: tuple[str, ...]
     mods: tuple[str, ...]
@@ -127,26 +138,29 @@ class FsDiff:
     touched: tuple[str, ...]
     entries: tuple[Entry, ...]
     summary: Summary
+    tree_hash: str = ""
 
     @property
     def empty(self) -> bool:
         """Whether nothing changed; files that were only touched do not count."""
         return not (self.writes or self.mods or self.deletes or self.renames or self.meta)
 
-    def to_json(self, *, touched: bool = False) -> dict[str, Any]:
+    def to_json(self, *, touched: bool = False, most: int | None = None) -> dict[str, Any]:
         """Return the diff for JSON; `touched` adds the files that were only touched.
 
-        Paths that are not UTF-8 carry lone surrogates (PEP 383), as in Python; their entries
-        have the bytes beside it, in base64.
+        `most`: no list has more than so many of its first entries, and `truncated` says whether
+        one would have; the totals stay true. Paths that are not UTF-8 carry lone surrogates (PEP
+        383), as in Python; their entries have the bytes beside it, in base64.
         """
         shown = [entry for entry in self.entries if touched or entry.change != TOUCHED]
         found: dict[str, Any] = {
-            "writes": [_text(path) for path in self.writes],
-            "mods": [_text(path) for path in self.mods],
-            "deletes": [_text(path) for path in self.deletes],
-            "renames": [[_text(old), _text(new)] for old, new in self.renames],
-            "meta": [_text(path) for path in self.meta],
-            "truncated": False,
+            "writes": [_text(path) for path in self.writes[:most]],
+            "mods": [_text(path) for path in self.mods[:most]],
+            "deletes": [_text(path) for path in self.deletes[:most]],
+            "renames": [[_text(old), _text(new)] for old, new in self.renames[:most]],
+            "meta": [_text(path) for path in self.meta[:most]],
+            # A list longer than `most` is a part of the entries, which then are longer too.
+            "truncated": most is not None and len(shown) > most,
             "summary": {
                 "files": self.summary.files,
                 "dirs": self.summary.dirs,
@@ -154,10 +168,12 @@ class FsDiff:
                 "bytes_removed": self.summary.bytes_removed,
                 "risky": self.summary.risky,
             },
-            "entries": [entry.to_json() for entry in shown],
+            "entries": [entry.to_json() for entry in shown[:most]],
         }
         if touched:
-            found["touched"] = [_text(path) for path in self.touched]
+            found["touched"] = [_text(path) for path in self.touched[:most]]
+        if self.tree_hash:
+            found["tree_hash"] = self.tree_hash
         return found
 
 

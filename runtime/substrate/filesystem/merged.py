@@ -127,8 +127,14 @@ class Directory:
 class Merged:
     """Layers over a directory, seen as the one tree the world sees."""
 
-    def __init__(self, trees: list[Tree], uppers: int, prefix: str) -> None:
-        """Take open trees, the topmost first; they stay the caller's."""
+    def __init__(
+        self, trees: list[Tree], uppers: int, prefix: str, *, indexed: bool = False
+    ) -> None:
+        """Take open trees, the topmost first; they stay the caller's.
+
+        `indexed`: the layers were mounted with an index.
+        """
+        self.indexed = indexed
         self.trees = trees
         self.uppers = uppers
         self.bottom = len(trees) - 1
@@ -216,7 +222,8 @@ class Merged:
             return None if hit.marks.opaque == "y" else hit.marks.redirect
         # Without the mark `impure` everything in the directory was made in it: nothing has been
         # copied up (ovl_do_copy_up sets it) or moved in (ovl_rename), so nothing carries marks.
-        if not self.follows or not part.marks.impure:
+        # Not so without an index: then copies of files with several names have no origin.
+        if not self.follows or (self.indexed and not part.marks.impure):
             return None
         hit.marks = self.marks_of(hit.folder, hit.name)
         return hit.marks.redirect if hit.marks.metacopy or hit.marks.redirect else None

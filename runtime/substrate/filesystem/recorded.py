@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from substrate.filesystem.entries import Entry, FsDiff, make_diff
+from substrate.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ def from_json(data: Any) -> FsDiff:
 
     Raises KeyError, TypeError or ValueError when it is not one.
     """
-    return make_diff([_entry(item) for item in data["entries"]])
+    found = make_diff([_entry(item) for item in data["entries"]])
+    return replace(found, tree_hash=data.get("tree_hash", ""))
 
 
 def _entry(item: dict[str, Any]) -> Entry:
@@ -29,6 +31,8 @@ def _entry(item: dict[str, Any]) -> Entry:
     entry.origin = _path(item, "origin") if "origin" in item else ""
     entry.kind_before = item.get("kind_before", "")
     entry.size_before = int(item.get("size_before", 0))
+    entry.hash = item.get("hash", "")
+    entry.hash_before = item.get("hash_before", "")
     entry.risky = tuple(item.get("risky", ()))
     entry.notes = tuple(item.get("notes", ()))
     return entry

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from substrate.bundle.degradable import OUTPUT_LIMIT
-from substrate.bundle.model import DiffSettings, Rlimit
+from substrate.bundle.model import Rlimit
 from substrate.bundle.mount_options import parse_mount_options
 from substrate.errors import BundleError, RefusedError, UnsupportedError
 from substrate.filesystem.layers import nested_mounts
@@ -172,8 +172,6 @@ def _check_unavailable(
         )
     for name in _unavailable_limits(extension):
         losses.lose(f"limit.{name}", f"the limit {name} cannot be enforced by this version")
-    if extension is not None and extension.diff != DiffSettings():
-        losses.lose("diff", "the settings of $.substrate.diff have no effect in this version")
     if not has_cgroup and _needs_device_filter(config, process):
         losses.lose(
             "device-rules",

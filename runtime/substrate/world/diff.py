@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 
+from substrate.bundle.model import DiffSettings
 from substrate.errors import SubstrateError, UnsupportedError, UsageError
 from substrate.filesystem.diff import Changes
 from substrate.filesystem.entries import make_diff
+from substrate.filesystem.hashing import add_hashes, hash_of
 from substrate.filesystem.index import index_path
+from substrate.record import replace
 from substrate.world.listing import read_state
 from substrate.world.spans import OWN, read_record, recorded_diff
 from substrate.world.stack import BASE_LAYER, SpanLayer, read_layers
+from substrate.world.store import World
+from substrate.world.stored import stored_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from substrate.bundle.model import Config
     from substrate.filesystem.entries import FsDiff
     from substrate.world.context import Context
     from substrate.world.state import State
@@ -27,20 +33,63 @@ def diff(
     A path is relative to the project, or absolute in the world. Raises `UnsupportedError` when
     the world keeps no changes, `SubstrateError` when it has no such span.
     """
-    state = read_state(context, world_id)
-    if state.layer is None:
-        message = f"the world {world_id} has no layer: it has no project, or writes to it directly"
-        raise UnsupportedError(message, 'set $.substrate.project.write to "layers"')
+    state = _layered(context, world_id)
+    assert state.layer is not None  # noqa: S101 -- _layered has looked
+    with World.open(context, world_id) as world:
+        settings = diff_settings(stored_config(world))
     if span_id is not None:
-        found = span_diff(state, span_id)
+        found = span_diff(state, span_id, settings)
     else:
         with world_changes(state) as changes:
-            found = changes.diff
+            found = add_hashes(changes.diff, settings.hash, settings.small_file_limit)
     at = state.layer.at
     return _only(found, [_relative(path, at) for path in paths]) if paths else found
 
 
-def span_diff(state: State, span_id: str) -> FsDiff:
+def patch(
+    context: Context, world_id: str, paths: tuple[str, ...] = (), span_id: str | None = None
+) -> list[str]:
+    """Return the changes as the lines of a patch; see `filesystem/patch.py` for the form.
+
+    Raises what `diff` raises, and `SubstrateError` for a span without a layer of its own.
+    """
+    from substrate.filesystem.patch import patch_lines
+
+    state = _layered(context, world_id)
+    assert state.layer is not None  # noqa: S101 -- _layered has looked
+    if span_id is None:
+        changes = world_changes(state)
+    else:
+        own = read_record(state.data, span_id)["attribution"] == OWN
+        layer = next((one for one in read_layers(state.data) if one.span_id == span_id), None)
+        if layer is None and own and span_diff(state, span_id).empty:
+            return []
+        if layer is None or not own:
+            message = (
+                f"the files of span {span_id} are not there: it shared a layer, or was dropped"
+            )
+            raise SubstrateError(message, f"substrate-runtime diff --span {span_id} {world_id}")
+        changes = layer_changes(state, layer)
+    at = state.layer.at
+    with changes:
+        found = changes.diff
+        if paths:
+            found = _only(found, [_relative(path, at) for path in paths])
+        return list(patch_lines(found))
+
+
+def diff_settings(config: Config) -> DiffSettings:
+    """Return what the bundle says of diffs."""
+    return DiffSettings() if config.substrate is None else config.substrate.diff
+
+
+def most_entries(context: Context, world_id: str) -> int:
+    """Return how many entries of a world's diffs are shown unless somebody asks for more."""
+    with World.open(context, world_id) as world:
+        return diff_settings(stored_config(world)).max_entries
+
+
+def span_diff(state: State, span_id: str, settings: DiffSettings | None = None) -> FsDiff:
     """Return what a span changed: as recorded at its end, else as its layer has it now."""
     found = recorded_diff(state.data, span_id)
     if found is not None:
@@ -51,7 +100,9 @@ def span_diff(state: State, span_id: str) -> FsDiff:
         message = f"what the span {span_id} changed is not known: its end was not recorded"
         raise SubstrateError(message, f"substrate-runtime diff {state.world_id}")
     with layer_changes(state, layer) as changes:
-        return changes.diff
+        if settings is None:
+            return changes.diff
+        return add_hashes(changes.diff, settings.hash, settings.small_file_limit)
 
 
 def world_changes(state: State) -> Changes:
@@ -73,6 +124,14 @@ def layer_changes(state: State, layer: SpanLayer) -> Changes:
     below = [one for one in read_layers(state.data) if one.number < layer.number]
     lowers = [_upper(state, one) for one in (*reversed(below), BASE_LAYER)]
     return Changes([upper], [*lowers, project], _prefix(state))
+
+
+def _layered(context: Context, world_id: str) -> State:
+    state = read_state(context, world_id)
+    if state.layer is None:
+        message = f"the world {world_id} has no layer: it has no project, or writes to it directly"
+        raise UnsupportedError(message, 'set $.substrate.project.write to "layers"')
+    return state
 
 
 def _upper(state: State, layer: SpanLayer) -> str:
@@ -104,9 +163,17 @@ def _relative(path: str, at: str) -> str:
 def _only(found: FsDiff, wanted: list[str]) -> FsDiff:
     """Return the changes at and below some paths; either end of a rename counts."""
 
-    def is_wanted(path: str) -> bool:
-        return any(not want or path == want or path.startswith(f"{want}/") for want in wanted)
+    def is_at(path: str, want: str) -> bool:
+        return not want or path == want or path.startswith(f"{want}/")
 
-    return make_diff(
-        [entry for entry in found.entries if is_wanted(entry.path) or is_wanted(entry.origin)]
-    )
+    for want in wanted:
+        if not any(is_at(one.path, want) or is_at(one.origin, want) for one in found.entries):
+            message = f"nothing was changed at {want or '.'}"
+            raise SubstrateError(message, "name a path that `diff` lists, or a directory above it")
+    entries = [
+        entry
+        for entry in found.entries
+        if any(is_at(entry.path, want) or is_at(entry.origin, want) for want in wanted)
+    ]
+    part = make_diff(entries)
+    return replace(part, tree_hash=hash_of(part.entries)) if found.tree_hash else part

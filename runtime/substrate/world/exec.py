@@ -124,7 +124,7 @@ def execute(context: Context, request: ExecRequest, warn: Callable[[str], None])
             _finish(talk, request)
             return Outcome(0)
         command = _Command(talk, master, output, entrance.cgroup, span)
-        outcome = _attend(state, command, request)
+        outcome = _attend(state, config, command, request)
     finally:
         if output is not None:
             output.close()
@@ -136,7 +136,7 @@ def execute(context: Context, request: ExecRequest, warn: Callable[[str], None])
     return outcome
 
 
-def _attend(state: State, command: _Command, request: ExecRequest) -> Outcome:
+def _attend(state: State, config: Config, command: _Command, request: ExecRequest) -> Outcome:
     """Stay with a command to its end, and keep what its span has changed."""
     status = CannotExecuteError.status
     try:
@@ -148,9 +148,10 @@ def _attend(state: State, command: _Command, request: ExecRequest) -> Outcome:
         if command.cgroup is not None:
             command.cgroup.close()
         if command.span is not None:
+            from substrate.world.diff import diff_settings
             from substrate.world.span import leave_span
 
-            leave_span(state, command.span, status=status)
+            leave_span(state, command.span, diff_settings(config), status=status)
     return Outcome(status, used)
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
+    from substrate.bundle.model import DiffSettings
     from substrate.filesystem.between import Look
     from substrate.filesystem.entries import FsDiff
     from substrate.filesystem.layers import Stacked
@@ -85,8 +86,14 @@ def enter_span(
         return _joining(state, BASE_LAYER, -1, (span_id, session), start)
 
 
-def leave_span(state: State, span: Span, **facts: object) -> FsDiff:
-    """Return what a span changed, and keep it under its id with these facts."""
+def leave_span(
+    state: State, span: Span, settings: DiffSettings | None = None, **facts: object
+) -> FsDiff:
+    """Return what a span changed, and keep it under its id with these facts.
+
+    Files are hashed as `settings`, by default not at all.
+    """
+    from substrate.filesystem.hashing import add_hashes
     from substrate.world.diff import layer_changes
 
     with layer_changes(state, span.layer) as changes:
@@ -95,6 +102,8 @@ def leave_span(state: State, span: Span, **facts: object) -> FsDiff:
             from substrate.filesystem.between import Look, between
 
             found = between(span.before, Look(changes))
+        if settings is not None:
+            found = add_hashes(found, settings.hash, settings.small_file_limit)
     record_diff(state.data, span, found, facts)
     return found
 

@@ -351,7 +351,6 @@ LOSSES: list[tuple[str, dict[str, Any]]] = [
     ("cgroup", {"linux": {"resources": {"memory": {"limit": 1}}}}),
     ("cgroup", {"substrate": {"limits": {"memory": 1}}}),
     ("cgroup", {"substrate": {"limits": {"pids": 5}}}),
-    ("diff", {"substrate": {"diff": {"hash": "all"}}}),
     ("network", {"substrate": {"network": {"mode": "filtered", "allowedDomains": ["a.org"]}}}),
     # Nothing but a cgroup could end all of a world that shares its pid namespace.
     ("cgroup", {"linux": {"namespaces": [{"type": "mount"}], **_NO_MAPS}}),

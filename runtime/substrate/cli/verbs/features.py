@@ -51,6 +51,7 @@ def features() -> dict[str, Any]:
         },
         "annotations": {
             "dev.substrate.version": __version__,
+            "dev.substrate.features": "diff-hash,span-layers",
             "dev.substrate.seccomp.profiles": ",".join(profile_names()),
         },
     }
