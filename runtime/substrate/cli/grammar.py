@@ -97,3 +97,6 @@ class Verb:
         self.options = options
         self.takes_command = takes_command
         self.command_name = command_name
+
+
+JSON = Option(("--json",), "Print JSON instead of text.")

@@ -12,6 +12,7 @@ from __future__ import annotations
 from substrate.cli.grammar import (
     CHOICE,
     FLAG,
+    JSON,
     MANY,
     NUMBER,
     TEXT,
@@ -20,6 +21,7 @@ from substrate.cli.grammar import (
     Option,
     Verb,
 )
+from substrate.cli.layer_verbs import LAYER_VERBS
 
 __all__ = [
     "CHOICE", "EXIT_STATUSES", "FLAG", "GLOBAL_OPTIONS", "HELP", "JSON", "MANY", "NUMBER",
@@ -29,7 +31,6 @@ __all__ = [
 PROGRAM = "substrate-runtime"
 
 HELP = Option(("--help", "-h"), "Show this help and exit.")
-JSON = Option(("--json",), "Print JSON instead of text.")
 
 GLOBAL_OPTIONS = (
     Option(("--root",), "Keep the state of worlds in this directory.", TEXT, "DIR"),
@@ -408,32 +409,6 @@ VERBS = (
         options=(JSON,),
     ),
     Verb(
-        "diff",
-        "Show what a world changed in its project",
-        "Lists the files a world wrote, modified, deleted or renamed, compared with the directory"
-        " below its layer. PATHs restrict it to these and what is in them.",
-        (
-            "substrate-runtime diff web",
-            "substrate-runtime diff --stat web src",
-            "substrate-runtime diff web --json",
-        ),
-        (_ID, Operand("PATH", required=False, repeat=True)),
-        (
-            Option(("--span",), "Show what this span changed.", TEXT, "SPAN"),
-            JSON,
-            Option(("--stat",), "Print the number of files and bytes instead of the paths."),
-            Option(("--name-status",), "Print one letter and the path for each change."),
-            Option(("--patch",), "Print a patch of the text files, as `git apply` reads it."),
-            Option(
-                ("--limit",),
-                "Show this many changes, 0 for all; otherwise what the bundle says (maxEntries).",
-                NUMBER,
-                "N",
-            ),
-            Option(("--all",), "Include files that were touched and are unchanged."),
-        ),
-    ),
-    Verb(
         "gc",
         "Remove what interrupted calls have left behind",
         "Removes worlds whose making was interrupted, layers and cgroups of worlds that are gone,"
@@ -446,22 +421,7 @@ VERBS = (
             JSON,
         ),
     ),
-    Verb(
-        "rollback",
-        "Drop the layers of later spans",
-        "Takes the project back to where it was after POINT, a span or a snapshot, and prints the"
-        " spans whose layers went. What they changed is still shown by `diff --span`.",
-        ("substrate-runtime rollback web 00f067aa0ba902b7", "substrate-runtime rollback --all web"),
-        (_ID, Operand("POINT", required=False)),
-        (Option(("--all",), "Go back to before the first span."),),
-    ),
-    Verb(
-        "snapshot",
-        "Name the present state of a world",
-        "NAME can be given to `rollback` later.",
-        ("substrate-runtime snapshot web before-upgrade",),
-        (_ID, Operand("NAME")),
-    ),
+    *LAYER_VERBS,
     Verb(
         "help",
         "Show help on the program or a verb",

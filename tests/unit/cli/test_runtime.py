@@ -31,6 +31,7 @@ HOT_MODULES = {
     "substrate",
     "substrate.cli",
     "substrate.cli.grammar",
+    "substrate.cli.layer_verbs",
     "substrate.cli.options",
     "substrate.cli.parse",
     "substrate.cli.report",
