@@ -148,10 +148,11 @@ class Walk:
             if not hits:
                 # It has vanished since the listing.
                 continue
-            before = self._before(step, base_names, name)
             if stat.S_ISDIR(status.st_mode):
+                before = self._folder_before(step, base_names, name, hits)
                 self._upper_folder(step, name, hits, place, before)
             else:
+                before = self._before(step, base_names, name)
                 self._upper_file(step, name, hits, place, before)
         if not same or self._copies:
             self._visit_below(step, covered, shown, base_names)
@@ -166,7 +167,23 @@ class Walk:
             parts += below.parts
         return self.merged.lookup(parts, name, "" if below is None else below.path_of(name))
 
-    def _before(self, step: Step, names: set[str] | None, name: str) -> Item | None:
+    def _folder_before(
+        self, step: Step, names: set[str] | None, name: str, hits: list[Hit]
+    ) -> Item | None:
+        """Return what was there before a directory: mostly what it lies over, found already."""
+        base = step.base
+        lower = [hit for hit in hits if hit.level >= self.merged.uppers]
+        over_own = not any(
+            hit.marks is not None and (hit.marks.redirect or hit.marks.opaque)
+            for hit in hits[: len(hits) - len(lower)]
+        )
+        if lower and over_own and base is not None and step.below is base:
+            return self._before(step, names, name, as_item(lower, base.path_of(name)))
+        return self._before(step, names, name)
+
+    def _before(
+        self, step: Step, names: set[str] | None, name: str, known: Item | None = None
+    ) -> Item | None:
         """Return what was there before; nothing when that has been moved somewhere else."""
         base = step.base
         if base is None or (names is not None and name not in names):
@@ -176,7 +193,7 @@ class Walk:
             if old_path in self.renames or old_path in self._moved:
                 return None
             self._compared_elsewhere.add(old_path)
-        return base.item(name)
+        return base.item(name) if known is None else known
 
     def _visit_below(
         self, step: Step, covered: set[str], shown: set[str], base_names: set[str] | None
