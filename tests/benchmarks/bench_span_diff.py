@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from substrate.filesystem.diff import diff_layers
@@ -67,7 +68,7 @@ def _accumulated() -> None:
             open(f"big/upper/d{folder}/f{number}", "wb").close()
     _layer("small")
     _in_overlay("small", ("big",), "echo x >d5/f3; echo y >d6/new; rm d7/f7")
-    _measure("diff of 3 changes over 100,000 entries", lambda: _diff("small", "big"), 3)
+    _measure("diff of 3 changes over 100,000 entries", partial(_diff, "small", "big"), 3)
 
 
 def _many() -> None:
@@ -75,7 +76,7 @@ def _many() -> None:
     for name, pattern in (("near", "d[0-9]/f*"), ("far", "d*/f1")):
         _layer(name)
         _in_overlay(name, ("big",), f"for f in {pattern}; do echo x >$f; done")
-        _measure(f"diff of 1,000 changed files, {name}", lambda name=name: _diff(name, "big"), 1000)
+        _measure(f"diff of 1,000 changed files, {name}", partial(_diff, name, "big"), 1000)
 
 
 def _diff(*layers: str) -> int:
@@ -88,7 +89,9 @@ def _diff(*layers: str) -> int:
 def _in_overlay(name: str, below: tuple[str, ...], script: str) -> None:
     fd = _mount(Stacked(name, below))
     try:
-        subprocess.run(["sh", "-c", f"cd /proc/self/fd/{fd} && {script}"], check=True, pass_fds=[fd])
+        subprocess.run(
+            ["sh", "-c", f"cd /proc/self/fd/{fd} && {script}"], check=True, pass_fds=[fd]
+        )
     finally:
         os.close(fd)
 

@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from substrate.filesystem.diff import diff_layers
+from substrate.filesystem.squash import squash
 from tests.privileged.test_overlay_diff import SETTINGS, changing, check, setups
 from tests.support.examples import examples
 from tests.support.overlay import OverlayHost
@@ -47,6 +48,7 @@ def play(
         for number, actions in enumerate(spans, 1):
             results.append(_span(host, directory, number, actions, lowers))
         diff = diff_layers(lowers[:-1], lowers[-1:], host.prefix)
+        _squashed(host, directory, lowers, (results[0][0], results[-1][1]))
         return [*results, (results[0][0], results[-1][1], diff)]
     finally:
         shutil.rmtree(directory)
@@ -69,6 +71,26 @@ def _span(
     diff = diff_layers([upper], lowers, host.prefix)
     lowers.insert(0, upper)
     return before, after, diff
+
+
+def _squashed(
+    host: OverlayHost, directory: str, lowers: list[str], trees: tuple[Snapshot, Snapshot]
+) -> None:
+    """Check that the layers made into one, all or but for the lowest, show what they did."""
+    first, seen = trees
+    for number, kept in ((8, lowers[-1:]), (9, lowers[-2:])):
+        layers = lowers[: len(lowers) - len(kept)]
+        target = f"{directory}/upper{number}"
+        os.mkdir(target)
+        squash(layers, kept, host.prefix, target)
+        below = [target, *kept]
+        host.show(directory, [os.path.basename(path) for path in below])
+        try:
+            shown = host.snapshot(f"{directory}/merged")
+        finally:
+            host.unmount(directory)
+        assert shown == seen
+        check(first, seen, diff_layers(below[:-1], lowers[-1:], host.prefix))
 
 
 def _copy_root(source: str, target: str) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from substrate.world.stack import LayerStack
+from substrate.world.state import Layer
 from tests.support import calls
 from tests.support.features import requires
 from tests.support.spans import AT, Session
@@ -16,6 +19,7 @@ from tests.support.spans import AT, Session
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from substrate.world.stack import SpanLayer
     from tests.support.runtime import Runtime
 
 pytestmark = requires(*calls.LAYERED)
@@ -204,6 +208,30 @@ def test_snapshot_of_a_dropped_state_is_gone_with_it(any_runtime: Runtime) -> No
     assert session.span("s4", "cat a").ok().stdout == "one\n1\n3\n"
 
 
+def test_a_high_stack_is_made_lower_and_shows_the_same(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    uid, gid = session.runtime.uid, session.runtime.gid
+    with _library(session) as stack:
+        layers: list[SpanLayer] = []
+        for number in range(1, 61):
+            layers.append(stack.push(f"s{number}", layers))
+            path = session.data / layers[-1].name / "upper" / f"n{number % 7}"
+            path.write_text(f"{number}\n", encoding="utf-8")
+    for path in (session.data / "layers").rglob("*"):
+        os.chown(path, uid, gid)
+    os.chown(session.data / "layers", uid, gid)
+    assert len(session.lines()) == 7
+    shown = session.span("last", "cat n*; mv n0 m; rm n1").ok().stdout
+    assert shown == "".join(f"{number}\n" for number in (56, 57, 58, 59, 60, 54, 55))
+    names = session.layers()
+    assert (len(names), names[0], names[1]) == (32, "30.squash-1", "31.s31")
+    assert session.lines("last") == ["> n0 -> m", "- n1"]
+    assert session.runtime("rollback", "w", "--", "s7").status != 0
+    session.runtime("rollback", "w", "last").ok()
+    session.runtime("rollback", "--all", "w").ok()
+    assert session.lines() == []
+
+
 def test_files_are_hashed_as_the_bundle_says(runtime: Runtime) -> None:
     big = "x" * 5000
     session = Session(runtime, FILES | {"big": big}, bundle=_diff_settings(smallFileLimit=4096))
@@ -279,6 +307,13 @@ def test_patch_of_a_span_applied_to_the_project_gives_what_the_span_saw(
         "a": "1\n2\n3\n4\n", "b": "no endmore", "new": "1\ntwo\n3\n4\n", "made": "x\ny",
         "link": "1\n2\n3\n4\n",
     }  # fmt: skip
+
+
+def _library(session: Session) -> LayerStack:
+    """Return the stack of a session's world as the library has it."""
+    data, runtime = str(session.data), session.runtime
+    userxattr = calls.state(runtime, "w")["substrate"]["project"]["userxattr"]
+    return LayerStack(Layer(str(session.project), AT, f"{data}/layer", userxattr), data)
 
 
 def _diff_settings(**settings: Any) -> dict[str, Any]:

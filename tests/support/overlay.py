@@ -73,6 +73,13 @@ class OverlayHost:
         request = {"do": "mount", "directory": directory, "options": options, "number": number}
         self._ask(request)
 
+    def show(self, directory: str, below: list[str]) -> None:
+        """Mount `merged` from these directories, the topmost first, to be read only."""
+        options = STACKED_ROOTLESS if self.rootless else STACKED
+        options = ",".join(word for word in options.split(",") if word != "volatile")
+        request = {"do": "mount", "directory": directory, "options": options, "below": below}
+        self._ask(request)
+
     def unmount(self, directory: str) -> None:
         """Unmount `merged`."""
         self._ask({"do": "unmount", "directory": directory})
@@ -237,11 +244,13 @@ def _snapshot(root: str) -> list[tuple[str, Any, Any, int]]:
     return found
 
 
-def _mount(directory: str, options: str, number: int = 0) -> None:
+def _mount(directory: str, options: str, number: int, shown: list[str]) -> None:
     layers = "lowerdir=lower,upperdir=upper,workdir=work"
     if number:
         below = ":".join([*(f"upper{one}" for one in range(number - 1, 0, -1)), "lower"])
         layers = f"lowerdir={below},upperdir=upper{number},workdir=work{number}"
+    if shown:
+        layers = "lowerdir=" + ":".join(shown)
     subprocess.run(
         ["mount", "-t", "overlay", "overlay", "-o", f"{layers},{options}", "merged"],
         cwd=directory,
@@ -255,7 +264,8 @@ def _unmount(directory: str) -> None:
 
 def _serve(request: dict[str, Any]) -> Any:
     if request["do"] == "mount":
-        return _mount(request["directory"], request["options"], request.get("number", 0))
+        number, shown = request.get("number", 0), request.get("below", [])
+        return _mount(request["directory"], request["options"], number, shown)
     if request["do"] == "unmount":
         return _unmount(request["directory"])
     if request["do"] == "act":

@@ -254,6 +254,10 @@ class Merged:
         lower = [hit for hit in hits if hit.level >= self.uppers]
         return Directory(self, self.parts_of(lower), path) if lower else None
 
+    def lower_root(self) -> Directory:
+        """Return the root of the tree below the uppers."""
+        return Directory(self, self.roots[self.uppers :], "")
+
     def lower_item(self, path: str) -> Item | None:
         """Return what is at a path of the tree below the uppers."""
         found = self.find(self.uppers, path)

@@ -19,13 +19,13 @@ import stat
 from substrate.filesystem.compare import Unreadable, same_content, same_metadata
 from substrate.filesystem.descriptors import is_gone
 from substrate.filesystem.items import Item
-from substrate.filesystem.merged import Directory, as_item
+from substrate.filesystem.merged import as_item
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from substrate.filesystem.merged import Hit, Merged, Part
+    from substrate.filesystem.merged import Directory, Hit, Merged, Part
 
 # More upper entries than this and listing the directory below is cheaper than a look for each.
 LIST_BELOW = 25
@@ -108,7 +108,7 @@ class Walk:
         before = Item(lower[0].folder, "", lower[0].folder.status())
         if not same_metadata(after, before, merged.prefix):
             self.found.append(Found("meta", ".", after, before))
-        root = Directory(merged, lower, "")
+        root = merged.lower_root()
         self._steps.append(Step("", upper, root, root))
         while self._steps:
             step = self._steps.pop()

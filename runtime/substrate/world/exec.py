@@ -12,6 +12,7 @@ from substrate.errors import (
     BundleError,
     CannotExecuteError,
     CommandNotFoundError,
+    SubstrateError,
     UnsupportedError,
     UsageError,
     WorldStateError,
@@ -124,7 +125,7 @@ def execute(context: Context, request: ExecRequest, warn: Callable[[str], None])
             _finish(talk, request)
             return Outcome(0)
         command = _Command(talk, master, output, entrance.cgroup, span)
-        outcome = _attend(state, config, command, request)
+        outcome = _attend(state, config, command, request, warn)
     finally:
         if output is not None:
             output.close()
@@ -136,7 +137,13 @@ def execute(context: Context, request: ExecRequest, warn: Callable[[str], None])
     return outcome
 
 
-def _attend(state: State, config: Config, command: _Command, request: ExecRequest) -> Outcome:
+def _attend(
+    state: State,
+    config: Config,
+    command: _Command,
+    request: ExecRequest,
+    warn: Callable[[str], None],
+) -> Outcome:
     """Stay with a command to its end, and keep what its span has changed."""
     status = CannotExecuteError.status
     try:
@@ -148,11 +155,21 @@ def _attend(state: State, config: Config, command: _Command, request: ExecReques
         if command.cgroup is not None:
             command.cgroup.close()
         if command.span is not None:
-            from substrate.world.diff import diff_settings
-            from substrate.world.span import leave_span
-
-            leave_span(state, command.span, diff_settings(config), status=status)
+            _keep_changes(state, config, command.span, status, warn)
     return Outcome(status, used)
+
+
+def _keep_changes(
+    state: State, config: Config, span: Span, status: int, warn: Callable[[str], None]
+) -> None:
+    from substrate.world.diff import diff_settings
+    from substrate.world.span import leave_span
+
+    try:
+        leave_span(state, span, diff_settings(config), status=status)
+    except (SubstrateError, OSError) as error:
+        # The command has run, whatever became of this; its layer is still there to be looked at.
+        warn(f"what span {span.span_id} changed is not recorded: {error}")
 
 
 def _wait(command: _Command, request: ExecRequest) -> tuple[Resources, int]:

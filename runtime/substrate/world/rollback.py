@@ -39,6 +39,7 @@ def rollback(context: Context, world_id: str, point: str | None) -> list[str]:
     with LayerStack(state.layer, state.data) as stack:
         number = 0 if point is None else _number_of(state, point)
         _refuse_alive(state, owner)
+        _refuse_squashed(stack, number)
         # First: a number that is free will be another layer's.
         for name, at in list(_snapshots(state)):
             if at > number:
@@ -111,6 +112,13 @@ def _refuse_alive(state: State, owner: str) -> None:
         listed = ", ".join(map(str, others[:5]))
         message = f"processes of the world {state.world_id} still use its layers: {listed}"
         raise WorldStateError(message, f"substrate-runtime ps {state.world_id} shows them")
+
+
+def _refuse_squashed(stack: LayerStack, number: int) -> None:
+    for layer in stack.layers():
+        if number and layer.first <= number < layer.number:
+            message = f"the layers up to number {layer.number} are one layer by now"
+            raise RefusedError(message, "roll back to a later span, or with --all")
 
 
 def _snapshots(state: State) -> Iterator[tuple[str, int]]:

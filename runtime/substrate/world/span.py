@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 # A mount ends a moment after the last process that had it.
 _REST_TIMEOUT_S = 2.0
+# A stack of so many layers is made lower, by all but the topmost; the kernel takes 500.
+MOST_LAYERS, KEPT_LAYERS = 60, 30
 # OCI name -> file in /proc/PID/ns, where they differ.
 _FILES = {"mount": "mnt", "network": "net"}
 
@@ -72,6 +74,9 @@ def enter_span(
     with LayerStack(state.layer, state.data) as stack:
         layers = stack.layers()
         check_unknown(state.data, span_id, layers)
+        if len(layers) >= MOST_LAYERS and _is_alone(state, owner):
+            stack.squash(layers[: len(layers) - KEPT_LAYERS])
+            layers = stack.layers()
         deadline = time.monotonic() + _REST_TIMEOUT_S
         while layers or is_at_rest(state, owner):
             try:
@@ -119,6 +124,10 @@ def is_at_rest(state: State, owner: str) -> bool:
             return False
     except FileNotFoundError:
         pass
+    return _is_alone(state, owner)
+
+
+def _is_alone(state: State, owner: str) -> bool:
     if not state.idle or procfs.has_children(state.pid):
         return False
     return world_processes(state, owner) == [state.pid]

@@ -25,13 +25,15 @@ LOCK_TIMEOUT_S = 30.0
 _NEW, _SPARE, _DROPPED = ".new", ".spare", ".dropped-"
 # Of a layer; the last is for the overlay by which `CheckAtRest` asks, without root.
 _PARTS = ("upper", "work", "rest")
+SQUASHED = "squash-"
 _CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
 _LONGEST = 64
 
 
 def check_span_id(span_id: str) -> None:
     """Raise `UsageError` unless it can name a span: letters, digits, `_` and `-`, at most 64."""
-    if not span_id or len(span_id) > _LONGEST or not _CHARACTERS.issuperset(span_id):
+    known = _CHARACTERS.issuperset(span_id) and not span_id.startswith(SQUASHED)
+    if not span_id or len(span_id) > _LONGEST or not known:
         message = f"invalid span id {span_id!r}"
         raise UsageError(message, "letters, digits, _ and - are allowed, at most 64 of them")
 
@@ -42,6 +44,13 @@ class SpanLayer:
 
     number: int
     span_id: str
+
+    @property
+    def first(self) -> int:
+        """The lowest number it stands for: its own, unless it was made of several."""
+        if self.span_id.startswith(SQUASHED):
+            return int(self.span_id.removeprefix(SQUASHED))
+        return self.number
 
     @property
     def name(self) -> str:
@@ -89,7 +98,13 @@ class LayerStack:
 
     def layers(self) -> list[SpanLayer]:
         """Return the layers of spans from the lowest to the topmost."""
-        return read_layers(self.data)
+        found = _all_layers(self.data)
+        counting = _counting(found)
+        if len(counting) < len(found) and self._operation == fcntl.LOCK_EX:
+            for layer in found:
+                if layer not in counting:
+                    self.drop(layer)
+        return counting
 
     def path(self, layer: SpanLayer) -> str:
         """Return the directory of a layer."""
@@ -139,6 +154,28 @@ class LayerStack:
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                 raise
+            self.drop(layer)
+
+    def squash(self, layers: list[SpanLayer]) -> None:
+        """Make several layers into one that shows the same; nobody may be using them.
+
+        They are the lowest ones, the lowest first. Raises `SubstrateError`.
+        """
+        from substrate.filesystem.squash import squash
+
+        new = f"{self.data}/{LAYERS}/{_NEW}"
+        remove(new)
+        os.mkdir(new, 0o700)
+        for name in _PARTS if self.layer.userxattr else _PARTS[:-1]:
+            os.mkdir(f"{new}/{name}", 0o700)
+        uppers = [f"{self.path(layer)}/upper" for layer in reversed(layers)]
+        lowers = [f"{self.path(BASE_LAYER)}/upper", self.layer.project]
+        prefix = "user.overlay." if self.layer.userxattr else "trusted.overlay."
+        squash(uppers, lowers, prefix, f"{new}/upper")
+        whole = SpanLayer(layers[-1].number, f"{SQUASHED}{layers[0].first}")
+        # From here on the new one counts, and those it is made of do not: see read_layers.
+        os.rename(new, self.path(whole))
+        for layer in layers:
             self.drop(layer)
 
     def drop(self, layer: SpanLayer) -> None:
@@ -196,6 +233,10 @@ class LayerStack:
 
 def read_layers(data: str) -> list[SpanLayer]:
     """Return the layers of spans below a world's data directory, the lowest first."""
+    return _counting(_all_layers(data))
+
+
+def _all_layers(data: str) -> list[SpanLayer]:
     try:
         names = os.listdir(f"{data}/{LAYERS}")
     except OSError as error:
@@ -207,6 +248,15 @@ def read_layers(data: str) -> list[SpanLayer]:
         number, _, span_id = name.partition(".")
         if number.isdigit():
             found.append(SpanLayer(int(number), span_id))
+    return found
+
+
+def _counting(found: list[SpanLayer]) -> list[SpanLayer]:
+    """Return those that count, sorted: not what an interruption has left beside its squash."""
+    squashed = [layer for layer in found if layer.span_id.startswith(SQUASHED)]
+    if squashed:
+        whole = max(squashed, key=lambda layer: layer.number)
+        found = [whole, *(layer for layer in found if layer.number > whole.number)]
     found.sort(key=lambda layer: layer.number)
     return found
 
