@@ -87,7 +87,7 @@ def test_an_id_is_a_spans_for_ever(any_runtime: Runtime) -> None:
 def test_span_joins_the_layer_that_earlier_processes_still_write_to(any_runtime: Runtime) -> None:
     session = Session(any_runtime, FILES)
     session.span("s0", "echo x >before").ok()
-    server = "(while [ ! -e stop ]; do sleep 0.05; done; echo x >stopped) >/dev/null 2>&1 &"
+    server = "(while [ ! -e stop ]; do sleep 0.05; done; echo bye >stopped) >/dev/null 2>&1 &"
     session.span("s1", f"echo x >mine; {server}").ok()
     assert (
         session.span("s2", "cat mine; echo y >>mine; rm a before; touch stop").ok().stdout == "x\n"

@@ -98,7 +98,7 @@ def stack_options(
 
     Without an index: names of one file that a layer splits must stay split in the layers above
     it, which know nothing of its index. Volatile: or the end of every span would write the whole
-    file system to the disk. docs/decisions/0005-stacked-layers.md has both.
+    file system to the disk. docs/decisions/0006-stacked-layers.md has both.
     """
     lowers = (*(f"{data}/{name}/upper" for name in stack.below), project)
     layers = (
