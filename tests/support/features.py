@@ -43,8 +43,14 @@ def _rootless_user() -> str:
     return ""
 
 
+def _no_controllers() -> str:
+    """Where limits cannot be had: what is told of it, and what is done."""
+    return "" if missing_on_host("cgroup2.memory") else "limits can be had here"
+
+
 _TEST_FEATURES: dict[str, Callable[[], str]] = {
     "rootless_user": _rootless_user,
+    "no_cgroup2_controllers": _no_controllers,
     "gcc": lambda: _program("gcc"),
     "git": lambda: _program("git"),
     "strace": lambda: _program("strace"),
