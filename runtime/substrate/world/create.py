@@ -81,6 +81,7 @@ class Created:
     talk: Conversation
     master_fd: int
     output: Limited | None = None
+    limits_space: bool = False
 
 
 def read_request(request: CreateRequest) -> tuple[dict[str, Any], Config, Process | None]:
@@ -186,6 +187,10 @@ def _create(
     layer = state.layer
     if layer is not None:
         world.make_data()
+        if spec.project is not None and spec.project.limit_bytes is not None:
+            from substrate.filesystem.space import limit_space
+
+            limit_space(world.data, spec.project.limit_bytes)
         os.mkdir(layer.directory, 0o700)
         make_layer(layer.directory, layer.project, layer.at, layer.userxattr)
     output = _limited_output(request, spec)
@@ -347,7 +352,8 @@ def _launch(
         current = replace(current, degraded=(*current.degraded, ("idmapped-mounts", reason)))
     world.write(current)
     talk, master = launched.talk, launched.master_fd
-    return Created(current, spec.config, spec.process, talk, master, output)
+    limits_space = spec.project is not None and spec.project.limit_bytes is not None
+    return Created(current, spec.config, spec.process, talk, master, output, limits_space)
 
 
 def _limited_output(request: CreateRequest, spec: WorldSpec) -> Limited | None:

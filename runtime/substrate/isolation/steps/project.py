@@ -45,7 +45,13 @@ class ProjectOverlay:
             lower = pinned(out, project.path, _LOWER_FD)
             layer = layer_of(lower, pinned(out, project.layer, _LAYER_FD), rootful=self.rootful)
             data = overlay_options(layer)
-            new_filesystem(out, "overlay", None, data, tree, PROJECT_ATTRIBUTES)
+            if project.limit_bytes is None:
+                new_filesystem(out, "overlay", None, data, tree, PROJECT_ATTRIBUTES)
+            else:
+                # Here, because staging.py builds on this module.
+                from substrate.isolation.steps.staging import new_overlay
+
+                new_overlay(out, data, tree, None, None, limited=True)
         out.attach(tree, project.at)
         out.close(tree)
 
