@@ -81,7 +81,6 @@ class Created:
     talk: Conversation
     master_fd: int
     output: Limited | None = None
-    limits_space: bool = False
 
 
 def read_request(request: CreateRequest) -> tuple[dict[str, Any], Config, Process | None]:
@@ -352,8 +351,7 @@ def _launch(
         current = replace(current, degraded=(*current.degraded, ("idmapped-mounts", reason)))
     world.write(current)
     talk, master = launched.talk, launched.master_fd
-    limits_space = spec.project is not None and spec.project.limit_bytes is not None
-    return Created(current, spec.config, spec.process, talk, master, output, limits_space)
+    return Created(current, spec.config, spec.process, talk, master, output)
 
 
 def _limited_output(request: CreateRequest, spec: WorldSpec) -> Limited | None:

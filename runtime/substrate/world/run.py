@@ -104,7 +104,7 @@ def _attend(
     hits = () if output is None else output.hits()
     if watcher is not None:
         hits += _time_hit(watcher, state)
-    if created.limits_space:
+    if extension is not None and extension.limits.disk_bytes is not None:
         hits += _space_hit(world)
     used = _used(world, state, attendance.usage, hits)
     for hit in used.limits_hit:
