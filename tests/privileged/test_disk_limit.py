@@ -84,7 +84,7 @@ def test_write_beyond_the_limit_fails_and_the_world_goes_on(
     assert 512 <= int(size) <= 1024
     assert last == "on"
     assert "disk: the layers take" in done.stderr
-    assert on_quotas("diff", "--name-status", "w").ok().stdout == "A big\n"
+    assert on_quotas("diff", "--name-status", "w").ok().stdout == "A\tbig\n"
     # What is not limited is not: the same world without the limit.
     bundle = limited(on_quotas, "sh", "-c", f"{FILL}; echo on", most=40 * MIB, **changes)
     free = on_quotas("run", "--bundle", bundle, "free").ok()
