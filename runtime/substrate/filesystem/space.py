@@ -2,7 +2,10 @@
 
 By a project quota: of all that could limit a directory it alone is enforced at each write, keeps
 the layers where they are, and needs no mount that would have to outlive its world. See
-docs/decisions for what else was considered.
+docs/decisions/0005-disk-limit.md for what else was considered.
+
+Root may exceed a quota (CAP_SYS_RESOURCE); an overlay that root has mounted does not, since the
+kernel takes that right out of what the overlay writes with (Linux 4.10, commit 51f8f3c4e225).
 """
 
 from __future__ import annotations
@@ -45,15 +48,6 @@ def limit_space(directory: str, limit_bytes: int) -> None:
     except OSError as error:
         message = f"cannot limit the space of {directory}: {error.strerror}"
         raise SubstrateError(message) from error
-    finally:
-        os.close(fd)
-
-
-def is_limited(directory: str) -> bool:
-    """Whether a directory has a limit of ours."""
-    fd = os.open(directory, _DIRECTORY | os.O_NOFOLLOW)
-    try:
-        return bool(quota.project_of(fd) & _OURS)
     finally:
         os.close(fd)
 

@@ -91,9 +91,8 @@ def _project(spec: WorldSpec, project: ResolvedProject, number: int) -> Iterator
         yield StageProject(number, project.path, project_options(project), mapped)
         return
     yield StageLayers(project.path, project.layer, mapped)
-    limited = project.limit_bytes is not None
     if identity is None or not mapped:
-        yield StageOverlay(number, project.path, limited=limited)
+        yield StageOverlay(number, project.path)
     else:
         owner, group = identity.uid_map[0].host_id, identity.gid_map[0].host_id
-        yield StageOverlay(number, project.path, owner, group, limited)
+        yield StageOverlay(number, project.path, owner, group)

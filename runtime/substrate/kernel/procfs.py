@@ -77,19 +77,6 @@ def is_privileged() -> bool:
     return False
 
 
-def capability_sets(without: int) -> bytes:
-    """Return this process's sets in the form of capset(2), one capability not being effective."""
-    sets: dict[bytes, int] = {}
-    with open("/proc/self/status", "rb") as file:
-        for line in file:
-            if line.startswith(b"Cap"):
-                name, value = line.split()
-                sets[name] = int(value, 16)
-    words = sets[b"CapEff:"] & ~(1 << without), sets[b"CapPrm:"], sets[b"CapInh:"]
-    low, high = ([word >> shift & 0xFFFFFFFF for word in words] for shift in (0, 32))
-    return b"".join(word.to_bytes(4, "little") for word in (*low, *high))
-
-
 def is_deaf_init(pid: int, number: int) -> bool:
     """Whether `pid` is the first of a pid namespace, and signal `number` would do nothing to it.
 

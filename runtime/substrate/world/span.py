@@ -13,7 +13,6 @@ import os
 import time
 
 from substrate.errors import LayerInUseError
-from substrate.filesystem.space import is_limited
 from substrate.isolation.steps.spanning import SpanOverlay
 from substrate.kernel import procfs
 from substrate.record import record
@@ -172,7 +171,6 @@ def _overlay(state: State, stack: Stacked, before: str) -> SpanOverlay:
         own_userns="user" in state.namespaces,
         owner=layer.owner if mapped else None,
         group=layer.group if mapped else None,
-        limited=not layer.userxattr and is_limited(state.data),
     )
 
 

@@ -45,13 +45,7 @@ class ProjectOverlay:
             lower = pinned(out, project.path, _LOWER_FD)
             layer = layer_of(lower, pinned(out, project.layer, _LAYER_FD), rootful=self.rootful)
             data = overlay_options(layer)
-            if project.limit_bytes is None:
-                new_filesystem(out, "overlay", None, data, tree, PROJECT_ATTRIBUTES)
-            else:
-                # Here, because staging.py builds on this module.
-                from substrate.isolation.steps.staging import new_overlay
-
-                new_overlay(out, data, tree, None, None, limited=True)
+            new_filesystem(out, "overlay", None, data, tree, PROJECT_ATTRIBUTES)
         out.attach(tree, project.at)
         out.close(tree)
 

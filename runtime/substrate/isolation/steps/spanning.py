@@ -38,7 +38,7 @@ class SpanOverlay:
 
     `data` is the world's data directory; `stack` names the directories of the layers relative to
     it. `before` is the layer that must be at rest, "" for none. `owner` and `group` are the
-    world's root outside where the layers are id-mapped. `limited`: their space is.
+    world's root outside where the layers are id-mapped.
     """
 
     project: str
@@ -50,7 +50,6 @@ class SpanOverlay:
     own_userns: bool
     owner: int | None = None
     group: int | None = None
-    limited: bool = False
 
 
 @record
@@ -68,9 +67,7 @@ class MakeSpanOverlay:
         overlay = self.overlay
         options = stack_options(overlay.stack, "lower", "layer", userxattr=False)
         tree = out.plan.cell(OVERLAY)
-        new_overlay(
-            out, options, tree, overlay.owner, overlay.group, limited=overlay.limited
-        )  # fmt: skip
+        new_overlay(out, options, tree, overlay.owner, overlay.group)
         if overlay.own_userns:
             put_on_stage(out, tree, _MERGED, is_directory=True)
 

@@ -20,7 +20,7 @@ from substrate.filesystem.layers import Layer, overlay_options
 from substrate.isolation.steps.mounts import MOUNT_ATTR, new_filesystem, set_attributes
 from substrate.isolation.steps.project import PROJECT_ATTRIBUTES
 from substrate.isolation.steps.sending import send_descriptors
-from substrate.kernel import messages, procfs
+from substrate.kernel import messages
 from substrate.kernel.constants import At, Clone, MountAttr, MoveMount, Ms, OpenTree
 from substrate.record import record
 
@@ -34,7 +34,6 @@ NO_ID_MAPS = (errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP)
 MAP_PROJECT_IDS = "show the project with mapped ids"
 _S_IFREG = 0o100000
 _CAPABILITY_VERSION_3 = 0x20080522
-_CAP_SYS_RESOURCE = 24
 
 # Whether a mount is id-mapped: not at all, where its file system can, or else the plan fails.
 NEVER, WHERE_POSSIBLE, ALWAYS = "never", "where possible", "always"
@@ -91,14 +90,13 @@ class StageBind:
 class StageOverlay:
     """The project's overlay as mount `number`. `owner` and `group` are the world's root outside.
 
-    Not id-mapped when they are None. `limited` as in `new_overlay`.
+    Not id-mapped when they are None.
     """
 
     number: int
     project: str
     owner: int | None = None
     group: int | None = None
-    limited: bool = False
 
     def describe(self) -> str:
         """Say what the step does."""
@@ -109,8 +107,7 @@ class StageOverlay:
         tree = out.new_cell("overlay")
         # Named by the stage: no character of a host path can be taken for an option's.
         layer = Layer("layer/upper", "layer/work", "lower", "")
-        options = overlay_options(layer)
-        new_overlay(out, options, tree, self.owner, self.group, limited=self.limited)
+        new_overlay(out, overlay_options(layer), tree, self.owner, self.group)
         put_on_stage(out, tree, str(self.number), is_directory=True)
 
 
@@ -197,36 +194,24 @@ def new_overlay(
     tree: Cell,
     owner: int | None,
     group: int | None,
-    *,
-    limited: bool = False,
 ) -> None:
-    """Make an overlay; over id-mapped layers as `owner` and `group`, the world's root outside.
-
-    An overlay keeps the credentials of who mounts it. `limited`: quotas hold for its layers, so
-    these are without CAP_SYS_RESOURCE, which may exceed them.
-    """
-    mapped = owner is not None and group is not None
-    if not mapped and not limited:
+    """Make an overlay; over id-mapped layers as `owner` and `group`, the world's root outside."""
+    if owner is None or group is None:
         new_filesystem(out, "overlay", None, options, tree, PROJECT_ATTRIBUTES)
         return
+    # An overlay keeps the credentials of who mounts it, and over id-mapped layers they must be
+    # ids the layers know: with fsuid 0 it would silently be read-only.
     plan = out.plan
     header = plan.data(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0))
     sets = plan.data(bytes(24))
     plan.call("capget", header, sets)
-    if owner is not None and group is not None:
-        # Over id-mapped layers they must be ids the layers know: with fsuid 0 it would silently
-        # be read-only.
-        plan.call("setfsgid", group)
-        plan.call("setfsuid", owner)
+    plan.call("setfsgid", group)
+    plan.call("setfsuid", owner)
     # Leaving fsuid 0 took the file capabilities out of the effective set.
-    wanted = plan.data(procfs.capability_sets(without=_CAP_SYS_RESOURCE)) if limited else sets
-    plan.call("capset", header, wanted)
+    plan.call("capset", header, sets)
     new_filesystem(out, "overlay", None, options, tree, PROJECT_ATTRIBUTES)
-    if mapped:
-        plan.call("setfsuid", 0)
-        plan.call("setfsgid", 0)
-    if limited:
-        plan.call("capset", header, sets)
+    plan.call("setfsuid", 0)
+    plan.call("setfsgid", 0)
 
 
 def map_ids(out: Lowering, tree: Cell, options: MountOptions, number: int | None) -> None:
