@@ -239,7 +239,7 @@ def test_name_that_nobody_knows_is_an_error_with_those_that_are_known(
     bundle = any_runtime.bundle("true", substrate={"allowDegraded": ["cgroup", "cgruop"]})
     refused(
         any_runtime, "run", "--bundle", bundle, "w", status=2,
-        says=r"\$\.substrate\.allowDegraded\[1\]: expected one of cgroup, .*got the string \"cgruop\"",
+        says=r"allowDegraded\[1\]: expected one of cgroup, .*got the string \"cgruop\"",
     )  # fmt: skip
 
 

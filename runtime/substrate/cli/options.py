@@ -223,8 +223,8 @@ VERBS = (
             _PRESERVE_FDS,
             Option(("--no-new-privs",), "Set no_new_privs for the process."),
             Option(("--ignore-paused",), "Start the process even when the world is paused."),
-            Option(("--apparmor",), "Refused: the AppArmor profile of the process cannot be set.", TEXT, "PROFILE"),
-            Option(("--process-label",), "Refused: the SELinux label of the process cannot be set.", TEXT, "LABEL"),
+            Option(("--apparmor",), "Refused: AppArmor is not supported.", TEXT, "PROFILE"),
+            Option(("--process-label",), "Refused: SELinux is not supported.", TEXT, "LABEL"),
             Option(
                 ("--cgroup",),
                 "Refused: each process of `exec` has a cgroup of its own below the world's.",
