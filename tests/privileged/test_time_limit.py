@@ -69,7 +69,7 @@ def test_whole_tree_is_gone_within_200_ms_of_the_time(any_runtime: Runtime) -> N
             " i=$((i+1)); done; echo ready; sleep 612"
         )
         world = f"w{number}"
-        bundle = in_time(any_runtime, 0.6, "sh", "-c", script)
+        bundle = in_time(any_runtime, 2, "sh", "-c", script)
         any_runtime("create", "--bundle", bundle, world).ok()
         pid = calls.state(any_runtime, world)["pid"]
         began = time.monotonic()
@@ -78,10 +78,10 @@ def test_whole_tree_is_gone_within_200_ms_of_the_time(any_runtime: Runtime) -> N
         members: set[int] = set()
         while calls.is_running(pid):
             members |= set(procfs.descendants(pid)) | {pid}
-            time.sleep(0.002)
+            time.sleep(0.01)
         calls.until_gone(members)
         over = time.monotonic()
         assert len(members) >= 9
-        assert over - began >= 0.6
-        late.append(over - started - 0.6)
+        assert over - began >= 2
+        late.append(over - started - 2)
     assert min(late) < 0.2, late
