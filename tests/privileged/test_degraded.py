@@ -222,3 +222,27 @@ def test_what_shows_as_nobodys_is_told(runtime: Runtime, write: str) -> None:
         return
     assert result.stdout == "65534\n"
     assert len(warnings_of(result)) == 1, result
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def test_name_that_nobody_knows_is_an_error_with_those_that_are_known(
+    any_runtime: Runtime,
+) -> None:
+    bundle = any_runtime.bundle("true")
+    refused(
+        any_runtime, "--allow-degraded", "cgruop", "run", "--bundle", bundle, "w",
+        status=2, says="--allow-degraded cgruop: there is nothing of that name",
+        hint="known are cgroup, .*host-uid-0",
+    )  # fmt: skip
+    bundle = any_runtime.bundle("true", substrate={"allowDegraded": ["cgroup", "cgruop"]})
+    refused(
+        any_runtime, "run", "--bundle", bundle, "w", status=2,
+        says=r"allowDegraded\[1\]: expected one of cgroup, .*got the string \"cgruop\"",
+    )  # fmt: skip
+
+
+def test_one_controller_may_be_allowed_in_a_bundle(any_runtime: Runtime) -> None:
+    bundle = any_runtime.bundle("true", substrate={"allowDegraded": ["cgroup.memory", "limit"]})
+    any_runtime("run", "--bundle", bundle, "w").ok()

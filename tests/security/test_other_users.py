@@ -160,3 +160,22 @@ def test_a_removed_world_takes_nothing_else_with_it(runtime: Runtime) -> None:
     assert stat.S_IMODE((outside / "kept").stat().st_mode) == 0o400
     assert os.listdir(project) == []
     shutil.rmtree(outside)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("list",), ("state", "w"), ("delete", "--force", "w"), ("kill", "w"), ("gc",), ("ps", "w"),
+     ("run", "--bundle", "busybox", "w", "true")],
+)  # fmt: skip
+def test_worlds_of_another_user_are_told_as_such(
+    rootless_runtime: Runtime, words: tuple[str, ...]
+) -> None:
+    theirs = rootless_runtime.folder / "theirs"
+    theirs.mkdir(mode=0o700)
+    root = theirs / "state"
+    root.mkdir(mode=0o700)
+    result = rootless_runtime("--root", root, *words)
+    assert result.status == 5, result
+    assert f"cannot use {root} for worlds as uid {rootless_runtime.uid}" in result.stderr
+    assert "--root or SUBSTRATE_HOME" in result.stderr
+    assert "--debug" not in result.stderr

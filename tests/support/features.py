@@ -11,6 +11,8 @@ import functools
 import os
 import pwd
 import shutil
+import subprocess
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,8 +45,31 @@ def _rootless_user() -> str:
     return ""
 
 
+def _project_quotas() -> str:
+    """Try a file system of our own that keeps project quotas."""
+    with tempfile.TemporaryDirectory(prefix="sw-") as folder:
+        image, point = f"{folder}/image", f"{folder}/point"
+        os.mkdir(point)
+        with open(image, "wb") as file:
+            file.truncate(8 << 20)
+        mount = (
+            f"mkfs.ext4 -q -O project,quota {image} && mount -o loop,prjquota {image} {point}"
+            f" && umount {point}"
+        )
+        words = ["unshare", "--mount", "--propagation=private", "sh", "-c", mount]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else f"no ext4 with prjquota: {done.stderr.strip()}"
+
+
+def _no_controllers() -> str:
+    """Where limits cannot be had: what is told of it, and what is done."""
+    return "" if missing_on_host("cgroup2.memory") else "limits can be had here"
+
+
 _TEST_FEATURES: dict[str, Callable[[], str]] = {
     "rootless_user": _rootless_user,
+    "no_cgroup2_controllers": _no_controllers,
+    "project_quotas": _project_quotas,
     "gcc": lambda: _program("gcc"),
     "git": lambda: _program("git"),
     "strace": lambda: _program("strace"),

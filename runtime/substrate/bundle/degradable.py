@@ -6,6 +6,7 @@ A name nobody knows would allow nothing, silently; so it is an error.
 from __future__ import annotations
 
 OUTPUT_LIMIT = "limit.output"
+DISK_LIMIT = "limit.disk"
 CONTROLLER = "cgroup."
 
 # Name: what is missing where it is allowed and cannot be had. Those marked * are only recorded:
@@ -15,7 +16,7 @@ DEGRADABLE = {
     "cgroup.memory": "limits of memory; so for cpu, cpuset, hugetlb, io, network, pids, rdma",
     "limit": "every limit of substrate.limits that cannot be enforced",
     OUTPUT_LIMIT: "the limit of output",
-    "limit.disk": "the limit of what the layers take",
+    DISK_LIMIT: "the limit of what the layers take",
     "limit.egressBytes": "the limit of what is sent",
     "network": "a filtered network: the world gets none",
     "device-rules": "the device rules of linux.resources",

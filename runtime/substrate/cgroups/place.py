@@ -47,7 +47,7 @@ def missing_controllers(hierarchy: Hierarchy, place: Place, files: Files) -> tup
         fd = cgroup2.open_root(place.base)
     except OSError as error:
         message = f"cannot open the cgroup {place.base}: {error.strerror}"
-        raise UnsupportedError(message, "substrate-runtime doctor") from error
+        raise UnsupportedError(message, _hint(error)) from error
     try:
         offered = (cgroup2.read(fd, "cgroup.controllers") or "").split()
     finally:
@@ -156,8 +156,19 @@ def _enable_hint(error: OSError) -> str:
     if error.errno == errno.EBUSY:
         return "processes are in it itself; move them into a cgroup below it first"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "systemd-run --user --scope -p Delegate=yes COMMAND"
+        return _hint(error)
     return "a cgroup above it does not give it the controller"
+
+
+def _hint(error: OSError) -> str:
+    """Return what whoever was refused can do about it."""
+    if error.errno == errno.EROFS:
+        return "remount it writable: mount -o remount,rw /sys/fs/cgroup"
+    if error.errno == errno.EAGAIN:
+        return "cgroup.max.descendants or cgroup.max.depth of a cgroup above it is reached"
+    if error.errno in (errno.EACCES, errno.EPERM) and os.geteuid():
+        return "systemd-run --user --scope -p Delegate=yes COMMAND"
+    return "substrate doctor tells what this machine offers"
 
 
 def _make(place: Place, needed: tuple[str, ...], owner: str) -> tuple[Cgroup, bool]:
@@ -165,7 +176,7 @@ def _make(place: Place, needed: tuple[str, ...], owner: str) -> tuple[Cgroup, bo
     here = Cgroup.open(place.base)
     if here is None:
         message = f"the cgroup {place.base} does not exist"
-        raise UnsupportedError(message, "substrate-runtime doctor")
+        raise UnsupportedError(message, "substrate doctor tells what this machine offers")
     for part in place.parts[:-1]:
         with here:
             enable_controllers(here, needed)
@@ -209,10 +220,7 @@ def _not_made(directory: str, error: OSError) -> SubstrateError | FileNotFoundEr
     if error.errno in cgroup2.GONE:
         return _removed_meanwhile()
     message = f"cannot make the cgroup {directory}: {error.strerror}"
-    hint = "substrate-runtime doctor"
-    if error.errno == errno.EAGAIN:
-        hint = "cgroup.max.descendants or cgroup.max.depth of a cgroup above it is reached"
-    return UnsupportedError(message, hint)
+    return UnsupportedError(message, _hint(error))
 
 
 def _removed_meanwhile() -> FileNotFoundError:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from substrate import jsontext
 from substrate.cli.terminal import has_colour, printable, write
 from substrate.errors import UnsupportedError
-from substrate.host.probes import PROBES, missing
+from substrate.host.probes import PROBES, missing, remedy
 
 _NEEDED = (
     "namespaces",
@@ -63,7 +63,7 @@ def probe() -> list[Finding]:
             ok=not missing(name),
             needed=name in needed,
             reason=missing(name),
-            hint=row.hint if missing(name) else "",
+            hint=remedy(name) if missing(name) else "",
         )
         for name, row in PROBES.items()
     ]

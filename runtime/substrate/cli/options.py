@@ -224,10 +224,13 @@ VERBS = (
             _PRESERVE_FDS,
             Option(("--no-new-privs",), "Set no_new_privs for the process."),
             Option(("--ignore-paused",), "Start the process even when the world is paused."),
-            Option(("--apparmor",), "AppArmor profile of the process.", TEXT, "PROFILE"),
-            Option(("--process-label",), "SELinux label of the process.", TEXT, "LABEL"),
+            Option(("--apparmor",), "Refused: AppArmor is not supported.", TEXT, "PROFILE"),
+            Option(("--process-label",), "Refused: SELinux is not supported.", TEXT, "LABEL"),
             Option(
-                ("--cgroup",), "Put the process in this child of the world's cgroup.", TEXT, "PATH"
+                ("--cgroup",),
+                "Refused: each process of `exec` has a cgroup of its own below the world's.",
+                TEXT,
+                "PATH",
             ),
             Option(
                 ("--span",),

@@ -14,6 +14,7 @@ import os
 from substrate.errors import RefusedError, SubstrateError
 from substrate.filesystem.descriptors import OPEN_DIRECTORY
 from substrate.filesystem.layers import nested_mounts
+from substrate.filesystem.space import forget_limit, limit_of
 
 DEEPEST = 32
 # Names are tried in turn: an interrupted removal may have left some.
@@ -35,7 +36,10 @@ def remove_layers(directory: str) -> None:
         # Devices are compared on the way too, but a bind mount may be of the same device.
         for point in nested_mounts(directory):
             raise _refusal(directory, point)
+        project = limit_of(parent_fd, name)
         _Removal(directory, parent_fd, name).run()
+        if project:
+            forget_limit(parent_fd, project)
     except PermissionError as error:
         message = f"removing {directory}: {os.fsdecode(error.filename or '')}: {error.strerror}"
         hint = "remove it as root, or as the user the world maps to root"

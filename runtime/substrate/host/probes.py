@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
 @record
 class Probe:
-    """One feature of the machine; `reason()` is "" when it works, else why it does not."""
+    """One feature of the machine; `reason()` is "" when it works, else why it does not.
+
+    `hint` says what to do then; a function where that depends on who asks.
+    """
 
     name: str
     purpose: str
     reason: Callable[[], str]
-    hint: str = ""
+    hint: str | Callable[[], str] = ""
 
 
 _SYSCTL_USERNS = "sysctl -w user.max_user_namespaces=15000 kernel.unprivileged_userns_clone=1"
 _NEWER_KERNEL = "boot a newer kernel"
-_DELEGATE = "boot with systemd.unified_cgroup_hierarchy=1 and delegate the controller"
 
 _ALL = (
     Probe("root", "worlds for other users, trusted overlays", processes.root, "sudo"),
@@ -63,18 +65,25 @@ _ALL = (
           "boot with lsm=landlock,…"),
     Probe("cap_sys_resource", "raising a hard limit", processes.raise_hard_limit,
           "give the caller CAP_SYS_RESOURCE"),
-    Probe("cgroup2", "limits, pause, and killing a whole world", cgroups.mounted, _DELEGATE),
-    Probe("cgroup2.memory", "linux.resources.memory", cgroups.memory, _DELEGATE),
-    Probe("cgroup2.cpu", "linux.resources.cpu", cgroups.cpu, _DELEGATE),
-    Probe("cgroup2.pids", "linux.resources.pids", cgroups.pids, _DELEGATE),
-    Probe("cgroup2.io", "linux.resources.blockIO", cgroups.io, _DELEGATE),
-    Probe("cgroup2.cpuset", "linux.resources.cpu.cpus", cgroups.cpuset, _DELEGATE),
+    Probe("cgroup2", "limits, pause, and killing a whole world", cgroups.for_worlds,
+          cgroups.remedy),
+    Probe("cgroup2.memory", "linux.resources.memory", cgroups.memory, cgroups.remedy),
+    Probe("cgroup2.cpu", "linux.resources.cpu", cgroups.cpu, cgroups.remedy),
+    Probe("cgroup2.pids", "linux.resources.pids", cgroups.pids, cgroups.remedy),
+    Probe("cgroup2.io", "linux.resources.blockIO", cgroups.io, cgroups.remedy),
+    Probe("cgroup2.cpuset", "linux.resources.cpu.cpus", cgroups.cpuset, cgroups.remedy),
     Probe("systemd", "--cgroup-manager systemd", systemd.reason, "--cgroup-manager cgroupfs"),
 )  # fmt: skip
 
 PROBES = {probe.name: probe for probe in _ALL}
 
 _answers: dict[str, str] = {}
+
+
+def remedy(name: str) -> str:
+    """Return what can be done where the feature `name` is missing."""
+    hint = PROBES[name].hint
+    return hint if isinstance(hint, str) else hint()
 
 
 def missing(name: str) -> str:

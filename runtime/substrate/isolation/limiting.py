@@ -1,20 +1,26 @@
-"""Where a world's cgroup goes and what is written into it, decided before anything is made."""
+"""Which limits a world gets, and by which means, decided before anything is made."""
 
 from __future__ import annotations
 
+import os
+
+from substrate.bundle.degradable import DISK_LIMIT
 from substrate.cgroups.hierarchy import UNIFIED, Place, choose_place, find_hierarchy
 from substrate.cgroups.limits import cgroup_files, without
 from substrate.cgroups.place import missing_controllers
 from substrate.errors import UnsupportedError
 from substrate.isolation.spec import ResolvedCgroup
+from substrate.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from substrate.bundle.extension import SubstrateConfig
     from substrate.bundle.model import Config
     from substrate.cgroups.hierarchy import Hierarchy
     from substrate.cgroups.limits import Files
+    from substrate.isolation.spec import ResolvedProject
 
 CGROUP = "cgroup"
 
@@ -71,6 +77,28 @@ def _resolve_scope(
     files = without(files, tuple(name.partition(".")[2] for name in lost))
     device_program = _needs_device_program(config)
     return ResolvedCgroup(scope.place, files, device_program, scope.unit, scope.reachable)
+
+
+def limit_layers(
+    project: ResolvedProject | None,
+    extension: SubstrateConfig | None,
+    lose: Callable[[str, str], None],
+) -> ResolvedProject | None:
+    """Return the project with the limit of its layers, if the kernel can keep it."""
+    limit = None if extension is None else extension.limits.disk_bytes
+    if limit is None:
+        return project
+    if project is None or project.layer is None:
+        lose(DISK_LIMIT, "the limit disk is of the layers of a project, and the world has none")
+        return project
+    from substrate.filesystem.space import why_unlimited
+
+    directory = os.path.dirname(project.layer)
+    reason = why_unlimited(directory)
+    if reason:
+        lose(DISK_LIMIT, f"the limit disk cannot be enforced for {directory}: {reason}")
+        return project
+    return replace(project, limit_bytes=limit)
 
 
 def _needs_device_program(config: Config) -> bool:

@@ -17,7 +17,7 @@ from substrate.filesystem.layers import nested_mounts
 from substrate.isolation import unlocked
 from substrate.isolation.hostview import host_view
 from substrate.isolation.identity import HOST_UID_0, choose_identity, with_user
-from substrate.isolation.limiting import resolve_cgroup
+from substrate.isolation.limiting import limit_layers, resolve_cgroup
 from substrate.isolation.spec import (
     Degraded,
     Filter,
@@ -111,7 +111,7 @@ def resolve(
     relays_output = _relays_output(extension, process, demand, losses)
     if has_unlocked_mounts(config, process, privileged=privileged):
         losses.lose(unlocked.NAME, unlocked.REASON)
-    project = _resolve_project(config, demand)
+    project = limit_layers(_resolve_project(config, demand), extension, losses.lose)
     identity, user = choose_identity(
         config, demand.world_id, None if project is None else project.path,
         privileged=privileged, host_ids=demand.host_ids,
@@ -212,7 +212,6 @@ def _unavailable_limits(extension: SubstrateConfig | None) -> tuple[str, ...]:
     limits = extension.limits
     asked = {
         "egressBytes": limits.egress_bytes,
-        "disk": limits.disk_bytes,
     }
     return tuple(name for name, value in asked.items() if value is not None)
 

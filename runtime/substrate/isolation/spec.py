@@ -51,13 +51,15 @@ class ResolvedMount:
 class ResolvedProject:
     """The project directory and how it is shown: `write` is layers, live or readonly.
 
-    With layers, `layer` is the directory that holds `upper` and `work`.
+    With layers, `layer` is the directory that holds `upper` and `work`, and `limit_bytes` what the
+    world's layers may take.
     """
 
     path: str
     at: str
     write: str
     layer: str | None
+    limit_bytes: int | None = None
 
 
 @record

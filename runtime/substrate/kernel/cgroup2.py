@@ -44,7 +44,7 @@ def open_root(path: str) -> int:
     if not is_cgroup2(fd):
         os.close(fd)
         message = f"{path} is not on a cgroup2 file system"
-        raise UnsupportedError(message, "substrate-runtime doctor")
+        raise UnsupportedError(message, "substrate doctor")
     return fd
 
 

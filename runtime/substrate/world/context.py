@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_ROOT = "/run/substrate"
+_ROOT_HINT = "name a directory of your own with --root or SUBSTRATE_HOME, or call as its owner"
 
 
 @record
@@ -54,15 +55,27 @@ def prepare_directory(path: str) -> None:
 
     Raises `RefusedError`.
     """
-    os.makedirs(path, mode=0o700, exist_ok=True)
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except PermissionError as error:
+        raise foreign_root(path, error) from None
+    except (FileExistsError, NotADirectoryError):
+        message = f"{path} cannot be used for worlds: it is no directory, or lies in none"
+        raise UsageError(message, _ROOT_HINT) from None
     status = os.stat(path, follow_symlinks=False)
     if status.st_uid != os.geteuid():
         message = f"{path} belongs to uid {status.st_uid}, not to uid {os.geteuid()}"
-        raise RefusedError(message, "name another directory with --root")
+        raise RefusedError(message, _ROOT_HINT)
     if status.st_mode & 0o022:
         message = f"{path} can be changed by other users"
         raise RefusedError(message, f"chmod go-w {path}")
     _check_parents(path)
+
+
+def foreign_root(path: str, error: OSError) -> RefusedError:
+    """Return what is told of directories for worlds that are another user's."""
+    message = f"cannot use {path} for worlds as uid {os.geteuid()}: {error.strerror}"
+    return RefusedError(message, _ROOT_HINT)
 
 
 def _check_parents(path: str) -> None:

@@ -100,6 +100,6 @@ def _cgroup(world: World, state: State) -> Cgroup:
     opened = open_world(state.cgroup, world.path) if state.cgroup else None
     if opened is None:
         message = f"the world {state.world_id} has no cgroup"
-        hint = "it gets one on a host of cgroup v2 alone, or where its limits can be had"
+        hint = "a world gets one on a host of cgroup v2 alone (substrate doctor), or by cgroupsPath"
         raise UnsupportedError(message, hint)
     return opened

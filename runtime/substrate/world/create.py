@@ -186,6 +186,10 @@ def _create(
     layer = state.layer
     if layer is not None:
         world.make_data()
+        if spec.project is not None and spec.project.limit_bytes is not None:
+            from substrate.filesystem.space import limit_space
+
+            limit_space(world.data, spec.project.limit_bytes)
         os.mkdir(layer.directory, 0o700)
         make_layer(layer.directory, layer.project, layer.at, layer.userxattr)
     output = _limited_output(request, spec)

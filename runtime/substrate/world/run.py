@@ -104,6 +104,8 @@ def _attend(
     hits = () if output is None else output.hits()
     if watcher is not None:
         hits += _time_hit(watcher, state)
+    if extension is not None and extension.limits.disk_bytes is not None:
+        hits += _space_hit(world)
     used = _used(world, state, attendance.usage, hits)
     for hit in used.limits_hit:
         warn(f"{hit.sentence} ({hit.hint})" if hit.hint else hit.sentence)
@@ -150,6 +152,12 @@ def _hold_figures(state: State) -> ParkedProcess | None:
     from substrate.world.limits import hold_figures
 
     return hold_figures(state)
+
+
+def _space_hit(world: World) -> tuple[LimitHit, ...]:
+    from substrate.world.space import hit
+
+    return hit(world.data)
 
 
 def _used(

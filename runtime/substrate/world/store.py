@@ -18,7 +18,7 @@ from substrate.errors import (
     WorldNotFoundError,
     WorldStateError,
 )
-from substrate.world.context import prepare_directory
+from substrate.world.context import foreign_root, prepare_directory
 from substrate.world.state import State, from_json
 
 TYPE_CHECKING = False
@@ -194,6 +194,8 @@ class World:
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
                 raise self._not_found() from None
+            if error.errno in (errno.EACCES, errno.EPERM):
+                raise foreign_root(self.context.root, error) from None
             raise
 
     def _check_same(self) -> None:
@@ -221,6 +223,8 @@ def ids_in(directory: str) -> list[str]:
         names = os.listdir(directory)
     except FileNotFoundError:
         return []
+    except PermissionError as error:
+        raise foreign_root(directory, error) from None
     return sorted(name for name in names if _ID_CHARACTERS.issuperset(name))
 
 

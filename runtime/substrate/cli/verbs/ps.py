@@ -23,7 +23,7 @@ def run(arguments: Arguments) -> int:
     state = read_state(context, arguments.operands[0])
     if state.current_status not in (states.CREATED, states.RUNNING, states.PAUSED):
         message = f"container not running: {state.world_id} is {state.current_status}"
-        raise WorldStateError(message)
+        raise WorldStateError(message, f"substrate-runtime state {state.world_id}")
     pids = world_processes(state, os.path.join(context.root, state.world_id))
     if arguments.flag("json") or arguments.text("format") == "json":
         write(jsontext.dumps(pids) + "\n")
