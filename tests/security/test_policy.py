@@ -64,6 +64,7 @@ DISGUISES = {
     "behind_a_comment": "true # '\nrm -rf x",
     "behind_a_hash_in_a_word": "echo a#b; rm -rf x",
     "through_env": "env A=1 nice -n 1 rm -rf x",
+    "through_env_with_a_nameless_variable": "env =ls rm -rf x",
     "through_env_that_splits": "env -S 'rm -rf x'",
     "through_timeout": "timeout -k 1 5 rm -rf x",
     "through_nohup": "nohup rm -rf x",

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PROGRAMS = ("env", "nice", "xargs", "timeout", "nohup", "find", "sh", "bash", "dash", "cat")
 _SYSTEM_PATH = "/usr/bin:/bin"

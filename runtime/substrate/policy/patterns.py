@@ -49,20 +49,17 @@ class Pattern:
 
 def pattern_fault(text: str) -> str:
     """Say what is wrong with a pattern, an empty string when nothing is."""
-    if not text.strip():
-        return "a command expected, as in `rm -rf *`"
-    if len(text) > LONGEST:
-        return f"longer than {LONGEST} characters"
+    if not text.strip() or len(text) > LONGEST:
+        return f"a command expected, as in `rm -rf *`, of at most {LONGEST} characters"
     if "\0" in text or _SHELL_SYNTAX.search(text):
         return "one command, without any syntax of the shell, expected"
     try:
         words = shlex.split(text)
     except ValueError:
         return "a quote without its end"
-    if not words or words[0].startswith("-"):
+    # A variable is no name either.
+    if not words or words[0].startswith("-") or "=" in words[0].partition("/")[0]:
         return "the name of a program comes first"
-    if "=" in words[0].partition("/")[0]:
-        return "the name of a program comes first, not a variable"
     return ""
 
 

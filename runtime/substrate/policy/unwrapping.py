@@ -1,4 +1,4 @@
-"""From a simple command to every command it would run: through sudo, env, xargs, sh -c, …"""
+"""From a simple command to every command it would run: through sudo, env, xargs, sh -c."""
 
 from __future__ import annotations
 
@@ -182,8 +182,10 @@ class Unwrapper:
     def _assignments(
         self, words: tuple[Word, ...], via: tuple[str, ...], command: Command
     ) -> tuple[Word, ...]:
-        while words and (found := _ASSIGNMENT.match(words[0].text)):
-            self._assignment(found.group(1), Word(found.group(2)), via, command.text)
+        # For env(1) whatever has an equals sign is one, also without a name in front of it.
+        while words and "=" in words[0].text:
+            name, _, value = words[0].text.partition("=")
+            self._assignment(name, Word(value), via, command.text)
             words = words[1:]
         return words
 

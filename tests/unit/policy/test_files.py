@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from substrate.errors import PolicyError, RefusedError
-from substrate.policy import files
 from substrate.policy.effective import load_policy
 from substrate.policy.files import own_places, project_file, read_policy_files
 
@@ -51,14 +50,14 @@ def test_files_are_read_weakest_first(home: Path, project: Path) -> None:
 
 
 def test_places_follow_the_users_directories(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     own = ("user", "/c/substrate/policy.yaml")
     assert own_places({"XDG_CONFIG_HOME": "/c", "HOME": "/h"})[1] == own
     assert own_places({"HOME": "/h"})[1] == ("user", "/h/.config/substrate/policy.yaml")
     relative = own_places({"XDG_CONFIG_HOME": "c", "HOME": "/h"})
     assert relative[1] == ("user", "/h/.config/substrate/policy.yaml")
     assert relative[0] == ("system", "/etc/substrate/policy.yaml")
-    monkeypatch.setattr(files.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert own_places({"HOME": "/root"}) == (("system", "/etc/substrate/policy.yaml"),)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,7 +75,6 @@ def test_what_a_policy_needs_not_is_refused_with_its_line(text: bytes, told: str
 @settings(max_examples=60, deadline=None, database=None)
 @given(st.one_of(st.binary(max_size=60), st.text("{}[]:,-&*!|>'\"#%@`? \n\tab0<~", max_size=40)))
 def test_any_bytes_are_read_or_refused(text: bytes | str) -> None:
-    try:
-        read_yaml(text if isinstance(text, bytes) else text.encode(), "p.yaml")
-    except PolicyError as error:
-        assert error.problems
+    with suppress(PolicyError):
+        made = read_yaml(text if isinstance(text, bytes) else text.encode(), "p.yaml")
+        assert made.line >= 1
