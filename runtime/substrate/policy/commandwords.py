@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from substrate.policy.programs import NO_VALUES, OPTION_VALUES, WHOLE_WORD_OPTIONS
 from substrate.policy.syntax import UNKNOWN, Word
 from substrate.record import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

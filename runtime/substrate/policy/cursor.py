@@ -7,12 +7,13 @@ ends it with `UnreadableError`. Reading on would be guessing where the next comm
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NoReturn
 
 from substrate.policy.syntax import Fault
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
     from substrate.policy.syntax import Command, Heredoc
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from substrate.policy.syntax import Heredoc, Redirect, Word
 from substrate.policy.words import read_heredoc_body, read_word
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from substrate.policy.cursor import Cursor
 

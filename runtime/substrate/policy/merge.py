@@ -7,13 +7,13 @@ is to be held: it can only tighten, unless the person's own policy names its dig
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from substrate.policy.keys import FEWER, KEYS, LATER, LIST, MORE, Key
 from substrate.policy.provenance import Refused, Source, Sourced
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from substrate.policy.checks import Setting
 

@@ -13,7 +13,6 @@ import fnmatch
 import os.path
 import re
 import shlex
-from typing import TYPE_CHECKING
 
 from substrate.policy.commandwords import Given, given_words
 from substrate.policy.programs import SYNONYMS, WHOLE_WORD_OPTIONS
@@ -21,6 +20,7 @@ from substrate.policy.syntax import UNKNOWN
 from substrate.policy.unwrapping import program_name
 from substrate.record import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from substrate.policy.syntax import UNKNOWN, Redirect, Word
 from substrate.policy.wrappers import SHELL_LONG, SHELL_SHORT, SHELL_VALUES
 from substrate.record import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

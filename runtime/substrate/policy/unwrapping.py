@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from typing import TYPE_CHECKING
 
 from substrate.policy import wrappers
 from substrate.policy.cursor import Budget, UnreadableError
@@ -14,6 +13,7 @@ from substrate.policy.shells import read_shell_call
 from substrate.policy.syntax import UNKNOWN, Command, Fault, Word, literal
 from substrate.record import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from substrate.policy.ansi_c import read_ansi_c
 from substrate.policy.syntax import UNKNOWN, Word
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from substrate.policy.cursor import Cursor
 
