@@ -162,7 +162,7 @@ class Unwrapper:
             return
         rest = _replaced(rest, options.values_of(prefix.replaces), options.has(prefix.replaces))
         if prefix.adds and not options.has(prefix.replaces):
-            rest = (*rest, Word(UNKNOWN, True)) if rest else ()
+            rest = (*rest, Word(UNKNOWN, True, "", True)) if rest else ()
         self._rest(rest, via, command)
 
     def _operands_known(
@@ -305,4 +305,4 @@ def _with_mark(word: Word, marks: list[str]) -> Word:
     text = word.text
     for mark in marks:
         text = text.replace(mark, UNKNOWN)
-    return word if text == word.text else Word(text, word.many, word.raw)
+    return word if text == word.text else Word(text, word.many, word.raw, word.splits)

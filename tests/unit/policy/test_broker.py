@@ -8,6 +8,7 @@ from tests.support.policies import DENIES_RM, action, policy, rule
 HARMLESS = [
     *("format", 'echo "rm -rf y"', "echo rm -rf y", "rm x", "rm -r x", "rm -f x", "rm -- -rf"),
     *("cat <<'E'\nrm -rf x\nE\n", "# rm -rf x", "grep -rf rm x", "./farm -rf x", "ls | wc -l"),
+    *("rm foo*", "rm a{b,c}", "rm -r x[ab]", "rm -r ./*", 'rm -r "./$X"'),
     *("command -v rm", "git commit -m 'rm -rf x'", "", "x=1", "[ -f x ] && make -j4 2>&1 | tail"),
 ]
 DENIED = [
