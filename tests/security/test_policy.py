@@ -97,6 +97,10 @@ DISGUISES = {
     "in_braces": "{rm,-rf,x}",
     "in_a_glob": "cd ${RM:+..}/programs && r[m] -rf x; PATH=. r? -rf x",
     "in_a_functions_arguments": 'f() { rm "$@"; }; f -rf x',
+    "as_a_home_directory": "HOME=rm\n~ -rf x",
+    "as_the_directory_before": "OLDPWD=rm; ~- -rf x",
+    "as_options_from_a_home_directory": "HOME=-rf; rm ~ x",
+    "through_eval_with_an_end_of_options": "eval -- rm -rf x",
     "by_coprocess": "coproc rm -rf x; wait",
     "timed_and_negated": "time -p ! rm -rf x",
 }

@@ -121,8 +121,6 @@ PREFIXES = (
         "time ",
         "! ",
         "stdbuf -o0 ",
-        "A=1 B='x y' ",
-        ">f 2>&1 ",
         "xargs -n 1 ",
         "busybox ",
     ),
@@ -140,7 +138,7 @@ PREFIXES = (
 )
 AROUND = (
     *(
-        "({})",
+        "( {} )",
         "{{ {}; }}",
         "a; {}",
         "a && {} || b",
@@ -153,25 +151,25 @@ AROUND = (
         "for x in a; do {}; done",
         "case a in b) {};; esac",
         "f() {{ {}; }}; f",
-        "echo $({})",
-        'echo "$({})"',
+        "echo $( {} )",
+        'echo "$( {} )"',
     ),
     *(
-        "echo <({})",
-        "x=$({}) a",
-        "a ${{x:-$({})}}",
-        "cat <<E\n$({})\nE\n",
-        "[[ a && $({}) ]]",
+        "echo <( {} )",
+        "x=$( {} ) a",
+        "a ${{x:-$( {} )}}",
+        "cat <<E\n$( {} )\nE\n",
+        "[[ a && $( {} ) ]]",
         "a # b\n{}",
-        "a=($({}))",
+        "a=($( {} ))",
     ),
     *(
         "cat <<'E'\nx\nE\n{}",
-        "export A=$({})",
+        "export A=$( {} )",
         "a 'b' \"c\" \\\n d; {}",
         "! {}",
         "time {}",
-        "echo $(( $({}) ))",
+        "echo $(( $( {} ) ))",
     ),
 )
 
@@ -183,7 +181,7 @@ def wrapped(draw: st.DrawFn) -> str:
     for _ in range(draw(st.integers(0, 4))):
         kind = draw(st.integers(0, 3))
         if kind == 0:
-            text = draw(st.sampled_from(PREFIXES)) + text if _is_simple(text) else f"({text})"
+            text = draw(st.sampled_from(PREFIXES)) + text if _is_simple(text) else f"( {text} )"
         elif kind == 1:
             text = draw(st.sampled_from(AROUND)).format(text)
         elif kind == 2:

@@ -96,6 +96,9 @@ class Broker:
     def _judge(self, unwrapper: Unwrapper, text: str) -> Judgement:
         parts = [self._call(call) for call in unwrapper.calls]
         parts += [self._unjudged(fault) for fault in unwrapper.faults]
+        if unwrapper.changes_lookup and self._allowed:
+            reason = "with another PATH the allowed names are other programs"
+            parts.append(self._unjudged(Fault("code-variable", reason, text)))
         if not parts:
             parts.append(Decision(ALLOW, "nothing", None, "it runs no command", _shown(text)))
         strictest = max(parts, key=lambda part: _STRICTNESS[part.action])

@@ -197,11 +197,13 @@ def _closure(states: set[int], wanted: Sequence[str]) -> set[int]:
 
 def _operand_stops(wanted: str, word: Word, certain: bool) -> bool:
     text = word.text
+    if word.raw.startswith("~") and fnmatch.fnmatchcase(_normal(word.raw), wanted):
+        return True
     if word.known:
         if fnmatch.fnmatchcase(text, wanted):
             return True
         # `//`, `/.` and `/x/..` name the same directory.
-        return text.startswith(("/", "~")) and fnmatch.fnmatchcase(_normal(text), wanted)
+        return text.startswith("/") and fnmatch.fnmatchcase(_normal(text), wanted)
     if certain:
         return False
     fixed = text.partition(UNKNOWN)[0]

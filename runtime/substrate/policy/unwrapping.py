@@ -36,6 +36,8 @@ class Unwrapper:
     def __init__(self, definitions: Mapping[str, str], posix: bool = False) -> None:
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
+        # A variable is set that says where programs and their parts are found.
+        self.changes_lookup = False
         # What the session's own names stand for, as shell text.
         self._definitions = definitions
         self._posix = posix
@@ -69,6 +71,8 @@ class Unwrapper:
 
     def _assignment(self, name: str, value: Word, via: tuple[str, ...], text: str) -> None:
         kind = wrappers.CODE_VARIABLES.get(name)
+        if name in wrappers.LOOKUP_VARIABLES:
+            self.changes_lookup = True
         if kind is None and not name.startswith("BASH_FUNC_"):
             return
         if kind == "text" and value.known:
@@ -91,10 +95,11 @@ class Unwrapper:
         if name is None:
             self.fault("unknown-command", "only the shell will know what this runs", command.text)
             return
-        if name.startswith("-") and via:
-            self.fault("wrapper-option", f"{via[-1]} may take {name} as an option", command.text)
+        if name.startswith("-"):
+            # Of the program before it, of the keyword `time` as other shells have it, of eval.
+            self.fault("wrapper-option", f"{name} may be an option", command.text)
             if name == "-c" and words[1:]:
-                self._script(words[1], via, command, posix=True)
+                self._script(words[1], (*via, name), command, posix=True)
             return
         definition = self._definitions.get(words[0].text)
         if definition is not None and f"={name}" not in via:
@@ -113,13 +118,15 @@ class Unwrapper:
         elif name in wrappers.SHELLS or name in wrappers.OTHER_SHELLS:
             self._shell(name, arguments, via, command)
         elif name in wrappers.EVAL:
-            self._joined(arguments, via, command)
+            self._joined(_without_options(arguments), via, command)
         elif name in wrappers.SOURCE:
             self._source(arguments, command)
         elif name == "find":
             self._find(arguments, via, command)
         elif name == "trap":
-            self._joined(_without_options(arguments)[:1], via, command)
+            action = _without_options(arguments)[:1]
+            if [word.text for word in action] != ["-"]:
+                self._joined(action, via, command)
         elif name == "alias":
             self._alias(arguments, via, command)
         elif name in {"export", "declare", "typeset", "local", "readonly"}:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 METACHARACTERS = " \t\n;&|<>()"
 _PLAIN = re.compile(r"[^ \t\n;&|<>()\\'\"`$*?\[\]{]+")
+_TILDE = re.compile(r"~[A-Za-z0-9_.+-]*")
 _PLAIN_IN_QUOTES = re.compile(r"[^\"\\`$]+")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*|[0-9@*#?$!-]")
 _BACKTICKED = re.compile(r"`((?:[^`\\]|\\.)*)`", re.DOTALL)
@@ -46,6 +47,10 @@ def read_word(cursor: Cursor) -> Word:
     """Return the word at the cursor; its text is empty and its raw too when there is none."""
     start = cursor.pos
     pieces = _Pieces()
+    if tilde := _TILDE.match(cursor.text, cursor.pos):
+        # HOME, OLDPWD and PWD are variables like others.
+        pieces.unknown(splits=False)
+        cursor.pos = tilde.end()
     while not cursor.at_end():
         plain = _PLAIN.match(cursor.text, cursor.pos)
         if plain is not None:

@@ -217,6 +217,9 @@ UNKNOWN_ONLY_WITH = {
 
 FIND_RUNS = frozenset(("-exec", "-execdir", "-ok", "-okdir"))
 
+# Variables that decide which program a name is.
+LOOKUP_VARIABLES = frozenset(("PATH", "LD_LIBRARY_PATH"))
+
 # Variables whose value is run: as a shell text ("text"), or in a way not judged here ("").
 CODE_VARIABLES = {
     **dict.fromkeys(("PROMPT_COMMAND", "PAGER", "MANPAGER", "GIT_PAGER", "EDITOR"), "text"),
