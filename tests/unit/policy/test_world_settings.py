@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from substrate.policy.world_settings import network_for, tighten_settings, world_settings
@@ -22,11 +24,18 @@ def test_domains_have_the_form_they_are_asked_for_in() -> None:
     )
 
 
-def test_a_world_without_domains_has_no_network() -> None:
-    for text in ("", "net_allowed: []\n"):
-        for enforced in (True, False):
-            answer = network_for(policy(text), enforced, ())
-            assert (answer.mode, answer.refusal, answer.degraded) == ("none", "", ())
+def test_a_policy_that_allows_no_domain_allows_no_network() -> None:
+    for enforced in (True, False):
+        answer = network_for(policy("net_allowed: []\n"), enforced, ())
+        assert (answer.mode, answer.refusal, answer.degraded) == ("none", "", ())
+
+
+def test_a_policy_that_says_nothing_of_domains_leaves_the_network_to_the_bundle() -> None:
+    made = policy("")
+    answer = network_for(made, enforced=False, allow_degraded=())
+    assert (answer.mode, answer.refusal) == ("", "")
+    bundle = {"network": {"mode": "pinned", "allowedDomains": ["a.org"]}}
+    assert tighten_settings(bundle, world_settings(made, answer)) == {**bundle, "limits": {}}
 
 
 def test_domains_that_cannot_be_enforced_refuse_the_world() -> None:
@@ -65,7 +74,7 @@ def test_the_policy_becomes_settings_of_a_bundle() -> None:
 
 
 def test_a_bundle_does_not_open_what_the_policy_keeps_closed() -> None:
-    made = policy("fs: {deny: [.env]}\nlimits: {memory: 10, pids: 5}\n")
+    made = policy("fs: {deny: [.env]}\nlimits: {memory: 10, pids: 5}\nnet_allowed: []\n")
     settings = world_settings(made, network_for(made, enforced=True, allow_degraded=()))
     bundle = {
         "project": {"path": ".", "deny": ["a"]},
@@ -89,3 +98,26 @@ def test_denied_domains_of_a_bundle_stay_denied(mode: str) -> None:
     network = tighten_settings(bundle, settings)["network"]
     assert network["allowedDomains"] == ["a.org"]
     assert network["denied"] == ["x.org"]
+
+
+@pytest.mark.parametrize(
+    ("bundle", "network"),
+    [
+        ({}, {"mode": "filtered", "allowedDomains": ["*.a.org", "b.org"]}),
+        ({"mode": "none"}, {"mode": "none"}),
+        ({"mode": "host"}, {"mode": "filtered", "allowedDomains": ["*.a.org", "b.org"]}),
+        ({"mode": "pinned"}, {"mode": "pinned", "allowedDomains": ["*.a.org", "b.org"]}),
+        (
+            {"allowedDomains": ["X.a.org", "c.org"]},
+            {"mode": "filtered", "allowedDomains": ["x.a.org"]},
+        ),
+        ({"allowedDomains": ["*"]}, {"mode": "filtered", "allowedDomains": ["*.a.org", "b.org"]}),
+        ({"allowedDomains": []}, {"mode": "filtered", "allowedDomains": []}),
+    ],
+)
+def test_a_world_reaches_what_policy_and_bundle_both_allow(
+    bundle: dict[str, Any], network: dict[str, Any]
+) -> None:
+    made = policy("net_allowed: ['*.a.org', b.org]\n")
+    settings = world_settings(made, network_for(made, enforced=True, allow_degraded=()))
+    assert tighten_settings({"network": bundle}, settings)["network"] == network
