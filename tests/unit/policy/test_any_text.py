@@ -12,7 +12,7 @@ from tests.support.policies import DENIES_RM, policy
 from tests.support.shell_texts import pieces, wrapped
 
 QUICK = settings(
-    max_examples=40, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=25, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 BROKER = Broker(policy(DENIES_RM))
 

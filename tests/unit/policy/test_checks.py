@@ -149,7 +149,7 @@ documents = st.dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=30, deadline=None, database=None)
 @given(documents)
 def test_what_the_checks_take_the_schema_takes_too(document: dict[str, Any]) -> None:
     if not problems(document):

@@ -72,7 +72,7 @@ def test_what_a_policy_needs_not_is_refused_with_its_line(text: bytes, told: str
     assert problem(text).startswith(told)
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=30, deadline=None, database=None)
 @given(st.one_of(st.binary(max_size=60), st.text("{}[]:,-&*!|>'\"#%@`? \n\tab0<~", max_size=40)))
 def test_any_bytes_are_read_or_refused(text: bytes | str) -> None:
     with suppress(PolicyError):
