@@ -1,4 +1,4 @@
-"""Write docs/reference/bundle.md and trace.md from the schemas and tables they are made of.
+"""Write docs/reference/bundle.md, policy.md and trace.md from the schemas and tables they are made of.
 
 Usage: python ci/docs_reference.py [--check]
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "runtime"), str(ROOT)]
 
-from ci import docs_trace  # noqa: E402 -- after the path is set
+from ci import docs_policy, docs_trace  # noqa: E402 -- after the path is set
 from substrate.bundle.annotations import KEYS, PREFIX  # noqa: E402
 from substrate.bundle.mount_options import MOUNT_OPTIONS  # noqa: E402
 from substrate.bundle.sysctl import OWNERS  # noqa: E402
@@ -39,7 +39,11 @@ AREAS = {
 
 def pages() -> dict[str, str]:
     """Return every generated page by its file's name."""
-    return {"bundle.md": bundle(), "trace.md": docs_trace.render(schema_path("span"))}
+    return {
+        "bundle.md": bundle(),
+        "policy.md": docs_policy.render(schema_path("policy")),
+        "trace.md": docs_trace.render(schema_path("span")),
+    }
 
 
 def bundle() -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PROGRAMS = ("env", "nice", "xargs", "timeout", "nohup", "find", "sh", "bash", "dash", "cat")
 _SYSTEM_PATH = "/usr/bin:/bin"
@@ -20,14 +23,15 @@ class RealShells:
         self._log = folder / "log"
         self._folder = folder
         false_rm = self._programs / "rm"
-        false_rm.write_text(f'#!/bin/sh\nprintf "%s " rm "$@" >>{self._log}\necho >>{self._log}\n')
+        note = r"printf '%s\037' rm"
+        false_rm.write_text(f'#!/bin/sh\n{{ {note} "$@"; printf "\\036"; }} >>{self._log}\n')
         false_rm.chmod(0o755)
         for name in PROGRAMS:
             found = shutil.which(name, path=_SYSTEM_PATH)
             assert found is not None, f"{name} is part of every machine this runs on"
             (self._programs / name).symlink_to(found)
 
-    def calls_of_rm(self, text: str, shell: str = "bash") -> list[str]:
+    def calls_of_rm(self, text: str, shell: str = "bash") -> list[list[str]]:
         """Run a text and return how `rm` was called; nothing but the tests' folder is written."""
         self._log.write_text("")
         place = self._folder / "place"
@@ -46,14 +50,18 @@ class RealShells:
                 timeout=20,
             )
         finally:
-            shutil.rmtree(place)
-        return self._log.read_text().splitlines()
+            # Something in the background may still be writing there.
+            shutil.rmtree(place, ignore_errors=True)
+        calls = self._log.read_text(errors="surrogateescape").split("\036")[:-1]
+        return [call.split("\037")[:-1] for call in calls]
 
     def runs_rm_rf(self, text: str, shell: str = "bash") -> bool:
         """Whether the text really runs `rm` with both options."""
-        calls = (call.split() for call in self.calls_of_rm(text, shell))
-        return any(
-            {"r", "f"} <= {letter for word in call[1:] if word[0] == "-" for letter in word}
-            or {"--recursive", "--force"} <= set(call)
-            for call in calls
-        )
+        return any(_has_both(call[1:]) for call in self.calls_of_rm(text, shell))
+
+
+def _has_both(arguments: list[str]) -> bool:
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    short = {letter for word in options if word[:1] == "-" and word[:2] != "--" for letter in word}
+    long = {word for word in options if word.startswith("--")}
+    return ("f" in short and bool({"r", "R"} & short)) or {"--recursive", "--force"} <= long

@@ -15,6 +15,7 @@ GIT_FOLDER = "git-folder"
 SHELL_START = "shell-start-file"
 CI = "ci-configuration"
 EDITOR = "editor-or-tool-runs-it"
+POLICY = "policy"
 SETUID = "setuid"
 SETGID = "setgid"
 CAPABILITIES = "file-capabilities"
@@ -65,6 +66,7 @@ _FOLDERS = (
     ((".claude",), EDITOR),
     ((".cursor",), EDITOR),
     ((".config", "git"), GIT_CONFIG),
+    ((".substrate",), POLICY),
 )
 _FOLDER_STARTS = frozenset(names[0] for names, _ in _FOLDERS)
 # Inside a `.git` directory: files that make git run something or read from elsewhere.

@@ -3,10 +3,10 @@ r"""Reading `$'…'`, bash's strings with the escapes of C (bash manual, ANSI-C 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from substrate.policy.syntax import UNKNOWN
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from substrate.policy.cursor import Cursor
 

@@ -5,8 +5,6 @@ Of all that a text would run the strictest answer counts. What cannot be judged 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from substrate.policy.commandwords import given_words
 from substrate.policy.merge import ALSO_ALLOWED
 from substrate.policy.patterns import MAYBE, NO, YES, Pattern, covers, parse_pattern, stops
@@ -14,8 +12,10 @@ from substrate.policy.syntax import UNKNOWN, Fault
 from substrate.policy.unwrapping import Call, Unwrapper, program_name
 from substrate.record import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from substrate.policy.effective import Policy
     from substrate.policy.provenance import Source, Sourced
@@ -96,6 +96,9 @@ class Broker:
     def _judge(self, unwrapper: Unwrapper, text: str) -> Judgement:
         parts = [self._call(call) for call in unwrapper.calls]
         parts += [self._unjudged(fault) for fault in unwrapper.faults]
+        if unwrapper.changes_lookup and self._allowed:
+            reason = "with another PATH the allowed names are other programs"
+            parts.append(self._unjudged(Fault("code-variable", reason, text)))
         if not parts:
             parts.append(Decision(ALLOW, "nothing", None, "it runs no command", _shown(text)))
         strictest = max(parts, key=lambda part: _STRICTNESS[part.action])

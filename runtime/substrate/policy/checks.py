@@ -7,7 +7,6 @@ holds both to the same answers.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
 
 from substrate.errors import PolicyError
 from substrate.policy.keys import (
@@ -26,8 +25,10 @@ from substrate.policy.provenance import PROJECT, Source, Sourced
 from substrate.policy.yamltext import Node, read_yaml
 from substrate.record import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 _SIZE = re.compile(r"([0-9]{1,15})([KMGT])")
 _SECONDS = re.compile(r"([0-9]{1,9})([smhd])")

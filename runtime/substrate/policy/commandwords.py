@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from substrate.policy.programs import NO_VALUES, OPTION_VALUES, WHOLE_WORD_OPTIONS
 from substrate.policy.syntax import UNKNOWN, Word
 from substrate.record import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -54,7 +53,7 @@ def given_words(name: str, arguments: Sequence[Word]) -> Given:
             more = more or word.many
             continue
         if ended or not text.startswith(("-", UNKNOWN)) or text == "-":
-            more = more or (word.many and UNKNOWN in text and not ended)
+            more = more or (word.splits and not ended)
             operands.append(Operand(word, behind_option and name not in NO_VALUES))
             behind_option = False
         elif text == "--":

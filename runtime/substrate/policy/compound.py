@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from substrate.policy.reserved import reserved_word
 from substrate.policy.words import read_arithmetic, read_substitution, read_word, read_word_here
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -7,12 +7,13 @@ ends it with `UnreadableError`. Reading on would be guessing where the next comm
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NoReturn
 
 from substrate.policy.syntax import Fault
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
     from substrate.policy.syntax import Command, Heredoc
 
@@ -27,7 +28,8 @@ _BLANKS = re.compile(r"(?:[ \t]|\\\n)*")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 # A continued line inside an operator or behind a dollar: shells join them before reading on.
 _SPLIT_OPERATOR = re.compile(r"[$&|<>;(](?:\\\n)+[&|<>;()'\"{\[$]")
-_SUBSCRIPT = re.compile(r"[\[\]]|\$[({]|`")
+_SUBSCRIPT = re.compile(r"[A-Za-z_0-9]\[")
+_SUBSTITUTION = re.compile(r"\$[({]|`")
 
 
 class UnreadableError(Exception):
@@ -145,16 +147,10 @@ class Cursor:
 
     def judge_literal(self, text: str) -> None:
         """Note a literal that arithmetic, `test -v`, `unset` or `read` would run code from."""
-        if "[" not in text:
-            return
-        inside = False
-        for mark in _SUBSCRIPT.finditer(text):
-            if mark.group() in "[]":
-                inside = mark.group() == "["
-            elif inside:
-                reason = "arithmetic would run the substitution in a subscript"
-                self.faults.append(Fault("subscript", reason, text))
-                return
+        subscript = _SUBSCRIPT.search(text) if "[" in text else None
+        if subscript is not None and _SUBSTITUTION.search(text, subscript.end()):
+            reason = "arithmetic would run the substitution in a subscript"
+            self.faults.append(Fault("subscript", reason, text))
 
 
 if TYPE_CHECKING:

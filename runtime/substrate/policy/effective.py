@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
-from typing import TYPE_CHECKING, Any
 
 from substrate.jsontext import dumps
 from substrate.policy.checks import Setting, check_policy
@@ -16,8 +15,10 @@ from substrate.policy.merge import ALSO_ALLOWED, Merge
 from substrate.policy.provenance import PROJECT, Refused, Sourced
 from substrate.record import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
 # Checked files by layer, path and content: a file that has not changed is not read as YAML again.
 _checked: dict[tuple[str, str, str], dict[str, Setting]] = {}

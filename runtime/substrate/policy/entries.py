@@ -9,6 +9,10 @@ from substrate.domains import EXAMPLES, domain_fault
 from substrate.policy.idna_names import ascii_entry
 from substrate.policy.patterns import pattern_fault
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
 LONGEST = 4096
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z_0-9]*\*?|\*")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -66,6 +70,20 @@ def digest_fault(text: str) -> str:
 def same(wide: str, narrow: str) -> bool:
     """Whether two entries are one."""
     return wide == narrow
+
+
+def common(
+    first: Iterable[str], second: Iterable[str], covers: Callable[[str, str], bool]
+) -> list[str]:
+    """Return what two lists both allow: of two entries the narrower one."""
+    wide = list(first)
+    found: dict[str, None] = {}
+    for entry in second:
+        if any(covers(one, entry) for one in wide):
+            found[entry] = None
+        else:
+            found |= dict.fromkeys(one for one in wide if covers(entry, one))
+    return list(found)
 
 
 def path_covers(wide: str, narrow: str) -> bool:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from substrate.policy.broker import Broker
 from substrate.policy.effective import plain_values
 from substrate.policy.keys import KEYS
 from substrate.policy.merge import ALSO_ALLOWED
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from substrate.policy.effective import Policy
 

@@ -10,13 +10,13 @@ import errno
 import hashlib
 import os
 import stat
-from typing import TYPE_CHECKING
 
 from substrate.errors import PolicyError, RefusedError, UsageError
 from substrate.policy.provenance import GIVEN, PROJECT, SYSTEM, USER
 from substrate.policy.yamltext import LARGEST_BYTES
 from substrate.record import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

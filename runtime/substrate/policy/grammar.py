@@ -17,6 +17,7 @@ from substrate.policy.words import read_word, read_word_here
 
 _REDIRECT = re.compile(r"([0-9]*)(&>>|&>|<<<|<<-|<<|<&|<>|<|>&|>>|>\||>)")
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z_0-9]*)(\[[^\]]*\])?\+?=")
+_PLAIN_SUBSCRIPT = re.compile(r"\[[A-Za-z_0-9]*\]")
 _SUBSCRIPTED = re.compile(r"[A-Za-z_][A-Za-z_0-9]*\[")
 _FUNCTION = re.compile(r"\([ \t]*\)")
 _DECLARES = frozenset(("declare", "typeset", "local", "export", "readonly"))
@@ -189,9 +190,9 @@ def _is_assignment(cursor: Cursor, word: Word) -> bool:
 def _read_assignment(cursor: Cursor, word: Word) -> tuple[str, Word]:
     found = _ASSIGNMENT.match(word.raw)
     name = "" if found is None else found.group(1)
-    if found is not None and found.group(2):
-        if not re.fullmatch(r"\[[A-Za-z_0-9]*\]", found.group(2)) or name.startswith("BASH_"):
-            cursor.unreadable("an assignment to an element")
+    subscript = "" if found is None else found.group(2) or ""
+    if subscript and (not _PLAIN_SUBSCRIPT.fullmatch(subscript) or name.startswith("BASH_")):
+        cursor.unreadable("an assignment to an element")
     if cursor.char() == "(":
         _read_array(cursor, word)
         return name, Word("", True, "")

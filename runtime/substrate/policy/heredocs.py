@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from substrate.policy.syntax import Heredoc, Redirect, Word
 from substrate.policy.words import read_heredoc_body, read_word
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from substrate.policy.cursor import Cursor
 
@@ -38,6 +38,8 @@ def read_heredocs(cursor: Cursor) -> None:
 
 def _read_body(cursor: Cursor, heredoc: Heredoc) -> None:
     start = cursor.pos
+    # What continued lines before this one say.
+    continued: str | None = None
     while not cursor.at_end():
         end = cursor.text.find("\n", cursor.pos)
         end = len(cursor.text) if end < 0 else end
@@ -45,20 +47,17 @@ def _read_body(cursor: Cursor, heredoc: Heredoc) -> None:
         before = cursor.pos
         cursor.pos = min(end + 1, len(cursor.text))
         bare = line.lstrip("\t") if heredoc.strip_tabs else line
-        if bare == heredoc.delimiter:
+        if not heredoc.quoted and _CONTINUED.search(line):
+            continued = (continued or "") + bare[:-1]
+            continue
+        if continued is not None:
+            if heredoc.delimiter in {bare, continued + bare, continued + line}:
+                cursor.unreadable("a continued line before the end of a here-document")
+            continued = None
+        elif bare == heredoc.delimiter:
             _judge_body(cursor, heredoc, cursor.text[start:before])
             return
-        if not heredoc.quoted and _CONTINUED.search(line):
-            _refuse_joined_delimiter(cursor, heredoc)
     cursor.unreadable("a here-document without its end")
-
-
-def _refuse_joined_delimiter(cursor: Cursor, heredoc: Heredoc) -> None:
-    """A delimiter behind a continued line ends the document for some shells only."""
-    end = cursor.text.find("\n", cursor.pos)
-    line = cursor.text[cursor.pos : len(cursor.text) if end < 0 else end]
-    if line.strip("\t\\") == heredoc.delimiter or heredoc.delimiter.endswith(line):
-        cursor.unreadable("a continued line before the end of a here-document")
 
 
 def _judge_body(cursor: Cursor, heredoc: Heredoc, body: str) -> None:

@@ -7,13 +7,14 @@ is to be held: it can only tighten, unless the person's own policy names its dig
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+from substrate.policy.entries import common
 from substrate.policy.keys import FEWER, KEYS, LATER, LIST, MORE, Key
 from substrate.policy.provenance import Refused, Source, Sourced
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from substrate.policy.checks import Setting
 
@@ -58,17 +59,13 @@ class Merge:
         self, key: Key, there: tuple[Sourced, ...], entries: tuple[Sourced, ...]
     ) -> tuple[Sourced, ...]:
         """Return of what is asked for what is allowed already, and of that the narrower."""
-        kept: list[Sourced] = []
-        for entry in entries:
-            covered = any(key.covers(allowed.value, entry.value) for allowed in there)
-            inside = [allowed for allowed in there if key.covers(entry.value, allowed.value)]
-            if covered:
-                kept.append(entry)
-            elif inside:
-                kept += inside
-            else:
-                self._refuse(entry.value, entry.source, "your own policy does not allow it")
-        return _joined((), tuple(kept))
+        allowed = {entry.value: entry for entry in there}
+        asked = {entry.value: entry for entry in entries}
+        both = common(allowed, asked, key.covers)
+        for value, entry in asked.items():
+            if not common(allowed, (value,), key.covers):
+                self._refuse(value, entry.source, "your own policy does not allow it")
+        return tuple(asked.get(value) or allowed[value] for value in both)
 
     def _tighten_scalar(self, path: str, key: Key, setting: Setting) -> None:
         there = self.values.get(path)

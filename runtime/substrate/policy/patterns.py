@@ -13,7 +13,6 @@ import fnmatch
 import os.path
 import re
 import shlex
-from typing import TYPE_CHECKING
 
 from substrate.policy.commandwords import Given, given_words
 from substrate.policy.programs import SYNONYMS, WHOLE_WORD_OPTIONS
@@ -21,6 +20,7 @@ from substrate.policy.syntax import UNKNOWN
 from substrate.policy.unwrapping import program_name
 from substrate.record import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -49,20 +49,17 @@ class Pattern:
 
 def pattern_fault(text: str) -> str:
     """Say what is wrong with a pattern, an empty string when nothing is."""
-    if not text.strip():
-        return "a command expected, as in `rm -rf *`"
-    if len(text) > LONGEST:
-        return f"longer than {LONGEST} characters"
+    if not text.strip() or len(text) > LONGEST:
+        return f"a command expected, as in `rm -rf *`, of at most {LONGEST} characters"
     if "\0" in text or _SHELL_SYNTAX.search(text):
         return "one command, without any syntax of the shell, expected"
     try:
         words = shlex.split(text)
     except ValueError:
         return "a quote without its end"
-    if not words or words[0].startswith("-"):
+    # A variable is no name either.
+    if not words or words[0].startswith("-") or "=" in words[0].partition("/")[0]:
         return "the name of a program comes first"
-    if "=" in words[0].partition("/")[0]:
-        return "the name of a program comes first, not a variable"
     return ""
 
 
@@ -200,11 +197,13 @@ def _closure(states: set[int], wanted: Sequence[str]) -> set[int]:
 
 def _operand_stops(wanted: str, word: Word, certain: bool) -> bool:
     text = word.text
+    if word.raw.startswith("~") and fnmatch.fnmatchcase(_normal(word.raw), wanted):
+        return True
     if word.known:
         if fnmatch.fnmatchcase(text, wanted):
             return True
         # `//`, `/.` and `/x/..` name the same directory.
-        return text.startswith(("/", "~")) and fnmatch.fnmatchcase(_normal(text), wanted)
+        return text.startswith("/") and fnmatch.fnmatchcase(_normal(text), wanted)
     if certain:
         return False
     fixed = text.partition(UNKNOWN)[0]

@@ -39,6 +39,8 @@ OPTION_VALUES: dict[str, frozenset[str]] = {
 
 # Programs whose options are whole words behind one dash.
 WHOLE_WORD_OPTIONS = frozenset(
-    ("find", "java", "javac", "terraform", "tofu", "openssl", "ffmpeg", "gcc", "g++", "clang")
-    + ("convert", "magick", "xterm", "go", "qemu-system-x86_64")
+    (
+        *("find", "java", "javac", "terraform", "tofu", "openssl", "ffmpeg", "gcc", "g++", "clang"),
+        *("convert", "magick", "xterm", "go", "qemu-system-x86_64"),
+    )
 )

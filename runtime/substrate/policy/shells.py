@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from substrate.policy.syntax import UNKNOWN, Redirect, Word
 from substrate.policy.wrappers import SHELL_LONG, SHELL_SHORT, SHELL_VALUES
 from substrate.record import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+_UNKNOWN_OPTION = "only the shell will know its options"
+_UNKNOWN_TEXT = "only the shell will know its text"
 
 
 @record
@@ -22,35 +25,37 @@ class ShellCall:
 
 def read_shell_call(words: Sequence[Word], redirects: Sequence[Redirect]) -> ShellCall:
     """Read the arguments of a shell."""
-    has_text = reads_input = False
     rest = list(words)
+    letters = ""
     while rest and rest[0].text[:1] in {"-", "+", UNKNOWN}:
         word = rest.pop(0)
-        text = word.text
-        if word.many or UNKNOWN in text:
-            return ShellCall(problem="only the shell will know its options")
-        if text in {"-", "--"}:
+        if word.text in {"-", "--"}:
             break
-        if text.startswith("--"):
-            if text[2:] not in SHELL_LONG:
-                return ShellCall(problem=f"{text} is not judged")
-            continue
-        for letter in text[1:]:
-            if letter == "c" and text[0] == "-":
-                has_text = True
-            elif letter in SHELL_VALUES:
-                if not rest or not rest.pop(0).known:
-                    return ShellCall(problem="only the shell will know its options")
-            elif letter not in SHELL_SHORT:
-                return ShellCall(problem=f"the option {letter} is not judged")
-            reads_input = reads_input or letter == "s"
-    if has_text:
-        if not rest or rest[0].many:
-            return ShellCall(problem="only the shell will know its text")
-        return ShellCall(script=rest[0])
-    if rest and not reads_input:
+        if problem := _option_problem(word, rest):
+            return ShellCall(problem=problem)
+        if not word.text.startswith(("--", "+")):
+            letters += word.text
+    if "c" in letters:
+        unclear = not rest or rest[0].many
+        return ShellCall(problem=_UNKNOWN_TEXT) if unclear else ShellCall(script=rest[0])
+    if rest and "s" not in letters:
         return _file(rest[0])
     return _standard_input(redirects)
+
+
+def _option_problem(word: Word, rest: list[Word]) -> str:
+    """Say what is unclear about an option, taking its value from `rest`."""
+    if not word.known:
+        return _UNKNOWN_OPTION
+    if word.text.startswith("--"):
+        return "" if word.text[2:] in SHELL_LONG else f"{word.text} is not judged"
+    for letter in word.text[1:]:
+        if letter in SHELL_VALUES:
+            if not rest or not rest.pop(0).known:
+                return _UNKNOWN_OPTION
+        elif letter not in SHELL_SHORT:
+            return f"the option {letter} is not judged"
+    return ""
 
 
 def _file(file: Word) -> ShellCall:

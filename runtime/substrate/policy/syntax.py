@@ -16,6 +16,8 @@ class Word:
     # Splitting, globs and braces may turn it into no word or several.
     many: bool = False
     raw: str = ""
+    # The shell splits what it puts in, so what comes out may begin anyhow: not so with a glob.
+    splits: bool = False
 
     @property
     def known(self) -> bool:

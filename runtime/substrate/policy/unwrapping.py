@@ -1,10 +1,9 @@
-"""From a simple command to every command it would run: through sudo, env, xargs, sh -c, …"""
+"""From a simple command to every command it would run: through sudo, env, xargs, sh -c."""
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from typing import TYPE_CHECKING
 
 from substrate.policy import wrappers
 from substrate.policy.cursor import Budget, UnreadableError
@@ -14,6 +13,7 @@ from substrate.policy.shells import read_shell_call
 from substrate.policy.syntax import UNKNOWN, Command, Fault, Word, literal
 from substrate.record import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -36,6 +36,8 @@ class Unwrapper:
     def __init__(self, definitions: Mapping[str, str], posix: bool = False) -> None:
         self.calls: list[Call] = []
         self.faults: list[Fault] = []
+        # A variable is set that says where programs and their parts are found.
+        self.changes_lookup = False
         # What the session's own names stand for, as shell text.
         self._definitions = definitions
         self._posix = posix
@@ -69,6 +71,8 @@ class Unwrapper:
 
     def _assignment(self, name: str, value: Word, via: tuple[str, ...], text: str) -> None:
         kind = wrappers.CODE_VARIABLES.get(name)
+        if name in wrappers.LOOKUP_VARIABLES:
+            self.changes_lookup = True
         if kind is None and not name.startswith("BASH_FUNC_"):
             return
         if kind == "text" and value.known:
@@ -91,10 +95,11 @@ class Unwrapper:
         if name is None:
             self.fault("unknown-command", "only the shell will know what this runs", command.text)
             return
-        if name.startswith("-") and via:
-            self.fault("wrapper-option", f"{via[-1]} may take {name} as an option", command.text)
+        if name.startswith("-"):
+            # Of the program before it, of the keyword `time` as other shells have it, of eval.
+            self.fault("wrapper-option", f"{name} may be an option", command.text)
             if name == "-c" and words[1:]:
-                self._script(words[1], via, command, posix=True)
+                self._script(words[1], (*via, name), command, posix=True)
             return
         definition = self._definitions.get(words[0].text)
         if definition is not None and f"={name}" not in via:
@@ -113,13 +118,15 @@ class Unwrapper:
         elif name in wrappers.SHELLS or name in wrappers.OTHER_SHELLS:
             self._shell(name, arguments, via, command)
         elif name in wrappers.EVAL:
-            self._joined(arguments, via, command)
+            self._joined(_without_options(arguments), via, command)
         elif name in wrappers.SOURCE:
             self._source(arguments, command)
         elif name == "find":
             self._find(arguments, via, command)
         elif name == "trap":
-            self._joined(_without_options(arguments)[:1], via, command)
+            action = _without_options(arguments)[:1]
+            if [word.text for word in action] != ["-"]:
+                self._joined(action, via, command)
         elif name == "alias":
             self._alias(arguments, via, command)
         elif name in {"export", "declare", "typeset", "local", "readonly"}:
@@ -162,7 +169,7 @@ class Unwrapper:
             return
         rest = _replaced(rest, options.values_of(prefix.replaces), options.has(prefix.replaces))
         if prefix.adds and not options.has(prefix.replaces):
-            rest = (*rest, Word(UNKNOWN, True)) if rest else ()
+            rest = (*rest, Word(UNKNOWN, True, "", True)) if rest else ()
         self._rest(rest, via, command)
 
     def _operands_known(
@@ -182,8 +189,10 @@ class Unwrapper:
     def _assignments(
         self, words: tuple[Word, ...], via: tuple[str, ...], command: Command
     ) -> tuple[Word, ...]:
-        while words and (found := _ASSIGNMENT.match(words[0].text)):
-            self._assignment(found.group(1), Word(found.group(2)), via, command.text)
+        # For env(1) whatever has an equals sign is one, also without a name in front of it.
+        while words and "=" in words[0].text:
+            name, _, value = words[0].text.partition("=")
+            self._assignment(name, Word(value), via, command.text)
             words = words[1:]
         return words
 
@@ -303,4 +312,4 @@ def _with_mark(word: Word, marks: list[str]) -> Word:
     text = word.text
     for mark in marks:
         text = text.replace(mark, UNKNOWN)
-    return word if text == word.text else Word(text, word.many, word.raw)
+    return word if text == word.text else Word(text, word.many, word.raw, word.splits)

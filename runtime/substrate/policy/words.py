@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from substrate.policy.ansi_c import read_ansi_c
 from substrate.policy.syntax import UNKNOWN, Word
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from substrate.policy.cursor import Cursor
 
 METACHARACTERS = " \t\n;&|<>()"
 _PLAIN = re.compile(r"[^ \t\n;&|<>()\\'\"`$*?\[\]{]+")
+_TILDE = re.compile(r"~[A-Za-z0-9_.+-]*")
 _PLAIN_IN_QUOTES = re.compile(r"[^\"\\`$]+")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z_0-9]*|[0-9@*#?$!-]")
 _BACKTICKED = re.compile(r"`((?:[^`\\]|\\.)*)`", re.DOTALL)
@@ -23,23 +24,33 @@ _PLAIN_IN_BRACES = re.compile(r"[^}{\\'\"`$<>@]+")
 class _Pieces:
     """The word as it grows."""
 
-    __slots__ = ("bracket", "many", "texts")
+    __slots__ = ("bracket", "many", "splits", "texts")
 
     def __init__(self) -> None:
         self.texts: list[str] = []
         self.many = False
+        self.splits = False
         # Where an unquoted `[` stands that may begin a glob, None without.
         self.bracket: int | None = None
 
-    def unknown(self, many: bool) -> None:
+    def unknown(self, splits: bool) -> None:
         self.texts.append(UNKNOWN)
-        self.many = self.many or many
+        self.many = self.many or splits
+        self.splits = self.splits or splits
+
+    def glob(self) -> None:
+        self.texts.append(UNKNOWN)
+        self.many = True
 
 
 def read_word(cursor: Cursor) -> Word:
     """Return the word at the cursor; its text is empty and its raw too when there is none."""
     start = cursor.pos
     pieces = _Pieces()
+    if tilde := _TILDE.match(cursor.text, cursor.pos):
+        # HOME, OLDPWD and PWD are variables like others.
+        pieces.unknown(splits=False)
+        cursor.pos = tilde.end()
     while not cursor.at_end():
         plain = _PLAIN.match(cursor.text, cursor.pos)
         if plain is not None:
@@ -50,7 +61,7 @@ def read_word(cursor: Cursor) -> Word:
     raw = cursor.text[start : cursor.pos].replace("\\\n", "")
     text = "".join(pieces.texts)
     cursor.judge_literal(text)
-    return Word(text, pieces.many, raw)
+    return Word(text, pieces.many, raw, pieces.splits)
 
 
 def read_word_here(cursor: Cursor) -> Word:
@@ -99,7 +110,7 @@ def _read_glob(cursor: Cursor, pieces: _Pieces, char: str) -> None:
         cursor.pos += 2
         return
     if char in "*?{":
-        pieces.unknown(many=True)
+        pieces.glob()
     elif char == "[":
         pieces.bracket = len(pieces.texts) if pieces.bracket is None else pieces.bracket
         pieces.texts.append(char)
@@ -173,7 +184,7 @@ def read_dollar(cursor: Cursor, pieces: _Pieces, in_quotes: bool) -> None:
         else:
             cursor.pos += 2
             read_substitution(cursor)
-        pieces.unknown(many=not in_quotes)
+        pieces.unknown(splits=not in_quotes)
     elif following == "{":
         cursor.pos += 2
         _read_braces(cursor, pieces, in_quotes)
@@ -187,10 +198,10 @@ def read_dollar(cursor: Cursor, pieces: _Pieces, in_quotes: bool) -> None:
         cursor.pos += 1
         # A message catalogue decides what it says.
         _read_double_quoted(cursor, pieces)
-        pieces.unknown(many=False)
+        pieces.unknown(splits=False)
     elif name := _NAME.match(cursor.text, cursor.pos + 1):
         cursor.pos = name.end()
-        pieces.unknown(many=not in_quotes or name.group() == "@")
+        pieces.unknown(splits=not in_quotes or name.group() == "@")
     else:
         pieces.texts.append("$")
         cursor.pos += 1
@@ -208,7 +219,7 @@ def _read_braces(cursor: Cursor, pieces: _Pieces, in_quotes: bool) -> None:
     cursor.depth -= 1
     inside = cursor.text[start : cursor.pos]
     cursor.pos += 1
-    pieces.unknown(many=not in_quotes or "@" in inside)
+    pieces.unknown(splits=not in_quotes or "@" in inside)
 
 
 def _read_in_braces(cursor: Cursor, inner: _Pieces, in_quotes: bool) -> None:
@@ -258,14 +269,14 @@ def read_backtick(cursor: Cursor, pieces: _Pieces, in_quotes: bool) -> None:
     if inner.heredocs:
         inner.unreadable("a here-document without its body")
     cursor.pos = found.end()
-    pieces.unknown(many=not in_quotes)
+    pieces.unknown(splits=not in_quotes)
 
 
 def _read_process_substitution(cursor: Cursor, pieces: _Pieces) -> None:
     cursor.bash_only("process substitution")
     cursor.pos += 2
     read_substitution(cursor)
-    pieces.unknown(many=False)
+    pieces.unknown(splits=False)
 
 
 def read_substitution(cursor: Cursor) -> None:

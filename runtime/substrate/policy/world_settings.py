@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+from substrate.policy.entries import common, domain_covers
+from substrate.policy.idna_names import ascii_entry
 from substrate.record import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from typing import Any
 
     from substrate.policy.effective import Policy
 
@@ -29,7 +31,9 @@ _LIMITS = {
 
 @record
 class NetworkAnswer:
-    """The network a world gets. With a `refusal` (status 4) it does not start.
+    """The network a world gets: `mode` "" where the policy says nothing and the bundle decides.
+
+    With a `refusal` (status 4) the world does not start.
 
     `degraded`: name and reason of what is missing by permission, for the state and the trace.
     """
@@ -47,6 +51,8 @@ def network_for(policy: Policy, enforced: bool, allow_degraded: Collection[str])
     `enforced`: this machine and version can hold a world to its domains.
     """
     domains = policy.allowed_domains()
+    if domains is None:
+        return NetworkAnswer("")
     if not domains:
         return NetworkAnswer("none")
     if enforced:
@@ -69,13 +75,14 @@ def world_settings(policy: Policy, network: NetworkAnswer) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "project": {"deny": _entries(policy, "fs.deny")},
         "rootfs": {"expose": _entries(policy, "fs.expose"), "hide": _entries(policy, "fs.hide")},
-        "network": {"mode": network.mode},
         "limits": {
             name: policy.limit(key)
             for key, name in _LIMITS.items()
             if policy.limit(key) is not None
         },
     }
+    if network.mode:
+        settings["network"] = {"mode": network.mode}
     if network.allowed_domains is not None:
         settings["network"]["allowedDomains"] = list(network.allowed_domains)
     return settings
@@ -84,8 +91,8 @@ def world_settings(policy: Policy, network: NetworkAnswer) -> dict[str, Any]:
 def tighten_settings(bundle: dict[str, Any], policy: dict[str, Any]) -> dict[str, Any]:
     """Return a bundle's `substrate` object with the policy's part of it.
 
-    Lists are joined, of two limits the smaller holds, and the network is the policy's: a bundle
-    does not open what the policy keeps closed.
+    Lists are joined, of two limits the smaller holds, and of two networks what both allow: a
+    bundle does not open what the policy keeps closed.
     """
     merged = {**bundle}
     for name in ("project", "rootfs"):
@@ -99,12 +106,22 @@ def tighten_settings(bundle: dict[str, Any], policy: dict[str, Any]) -> dict[str
     for key, value in policy["limits"].items():
         limits[key] = min(value, limits.get(key) or value)
     merged["limits"] = limits
-    merged["network"] = {
-        key: value for key, value in bundle.get("network", {}).items() if key == "denied"
-    } | policy["network"]
-    if merged["network"]["mode"] == "none":
-        merged["network"].pop("denied", None)
+    if "network" in policy:
+        merged["network"] = _network(bundle.get("network", {}), policy["network"])
     return merged
+
+
+def _network(bundle: dict[str, Any], policy: dict[str, Any]) -> dict[str, Any]:
+    mode = bundle.get("mode") or ("filtered" if "allowedDomains" in bundle else policy["mode"])
+    if "none" in {mode, policy["mode"]}:
+        return {"mode": "none"}
+    if mode == "host":
+        return policy
+    domains = policy["allowedDomains"]
+    if "allowedDomains" in bundle:
+        asked = [ascii_entry(entry) for entry in bundle["allowedDomains"]]
+        domains = common(domains, asked, domain_covers)
+    return {**bundle, "mode": mode, "allowedDomains": domains}
 
 
 def _entries(policy: Policy, key: str) -> list[str]:

@@ -42,8 +42,10 @@ class Prefix:
 
 _SU = Prefix(
     "c:fg:G:lmps:w:PT",
-    ("command=", "session-command=", "fast", "group=", "supp-group=", "login", "pty")
-    + ("preserve-environment", "shell=", "whitelist-environment=", "no-pty"),
+    (
+        *("command=", "session-command=", "fast", "group=", "supp-group=", "login", "pty"),
+        *("preserve-environment", "shell=", "whitelist-environment=", "no-pty"),
+    ),
     scripts=("c", "command", "session-command"),
     unknown=("",),
     permutes=True,
@@ -56,8 +58,10 @@ PREFIXES: dict[str, Prefix] = {
     "chroot": Prefix(long=("groups=", "userspec=", "skip-chdir"), operands=1),
     "chrt": Prefix(
         "abdfiomprRvT:P:D:",
-        ("all-tasks", "batch", "deadline", "fifo", "idle", "other", "rr", "reset-on-fork")
-        + ("sched-runtime=", "sched-period=", "sched-deadline=", "verbose"),
+        (
+            *("all-tasks", "batch", "deadline", "fifo", "idle", "other", "rr", "reset-on-fork"),
+            *("sched-runtime=", "sched-period=", "sched-deadline=", "verbose"),
+        ),
         operands=1,
         unknown=("p",),
     ),
@@ -67,8 +71,10 @@ PREFIXES: dict[str, Prefix] = {
     "dbus-run-session": Prefix(long=("config-file=", "dbus-daemon=")),
     "env": Prefix(
         "iu:C:S:0v",
-        ("ignore-environment", "unset=", "chdir=", "split-string=", "null", "debug")
-        + ("block-signal", "default-signal", "ignore-signal", "list-signal-handling", "argv0="),
+        (
+            *("ignore-environment", "unset=", "chdir=", "split-string=", "null", "debug"),
+            *("block-signal", "default-signal", "ignore-signal", "list-signal-handling", "argv0="),
+        ),
         assigns=True,
         splits=("S", "split-string"),
     ),
@@ -77,8 +83,10 @@ PREFIXES: dict[str, Prefix] = {
     "firejail": Prefix(unknown=("",)),
     "flock": Prefix(
         "sxenouw:E:c:Fv",
-        ("shared", "exclusive", "unlock", "nonblock", "nb", "wait=", "timeout=", "close")
-        + ("conflict-exit-code=", "command=", "no-fork", "verbose"),
+        (
+            *("shared", "exclusive", "unlock", "nonblock", "nb", "wait=", "timeout=", "close"),
+            *("conflict-exit-code=", "command=", "no-fork", "verbose"),
+        ),
         operands=1,
         scripts=("c", "command"),
     ),
@@ -97,8 +105,10 @@ PREFIXES: dict[str, Prefix] = {
     "nsenter": Prefix(unknown=("",)),
     "unshare": Prefix(
         "imnpuUCTfrc",
-        ("ipc", "mount", "net", "pid", "uts", "user", "cgroup", "time", "fork")
-        + ("map-root-user", "map-current-user", "mount-proc", "kill-child"),
+        (
+            *("ipc", "mount", "net", "pid", "uts", "user", "cgroup", "time", "fork"),
+            *("map-root-user", "map-current-user", "mount-proc", "kill-child"),
+        ),
     ),
     "parallel": Prefix(unknown=("",)),
     "rlwrap": Prefix("a"),
@@ -121,9 +131,11 @@ PREFIXES: dict[str, Prefix] = {
     "su": _SU,
     "sudo": Prefix(
         "ABbC:D:EeHg:h:iKklNnPp:R:r:Sst:T:U:u:Vv",
-        ("askpass", "background", "chdir=", "preserve-env", "set-home", "group=", "host=")
-        + ("login", "reset-timestamp", "non-interactive", "prompt=", "chroot=", "stdin")
-        + ("shell", "user=", "command-timeout=", "preserve-groups", "no-update"),
+        (
+            *("askpass", "background", "chdir=", "preserve-env", "set-home", "group=", "host="),
+            *("login", "reset-timestamp", "non-interactive", "prompt=", "chroot=", "stdin"),
+            *("shell", "user=", "command-timeout=", "preserve-groups", "no-update"),
+        ),
         assigns=True,
         quiet=("K", "V", "v"),
     ),
@@ -143,15 +155,19 @@ PREFIXES: dict[str, Prefix] = {
     "unbuffer": Prefix("p"),
     "watch": Prefix(
         "bcCdegn:pq:rtvwx",
-        ("beep", "color", "differences", "errexit", "chgexit", "interval=", "precise")
-        + ("no-rerun", "no-title", "no-wrap", "exec"),
+        (
+            *("beep", "color", "differences", "errexit", "chgexit", "interval=", "precise"),
+            *("no-rerun", "no-title", "no-wrap", "exec"),
+        ),
         joins=True,
     ),
     "xargs": Prefix(
         "0a:d:E:e::I:i::L:l::n:oP:prs:tx",
-        ("null", "arg-file=", "delimiter=", "eof", "replace", "max-lines", "max-args=")
-        + ("open-tty", "max-procs=", "interactive", "no-run-if-empty", "max-chars=")
-        + ("verbose", "exit", "process-slot-var="),
+        (
+            *("null", "arg-file=", "delimiter=", "eof", "replace", "max-lines", "max-args="),
+            *("open-tty", "max-procs=", "interactive", "no-run-if-empty", "max-chars="),
+            *("verbose", "exit", "process-slot-var="),
+        ),
         adds=True,
         replaces=("I", "i", "replace"),
     ),
@@ -167,10 +183,12 @@ LOADER = "ld-*.so*"
 SHELLS = {"bash": False, "sh": True, "dash": True, "ash": True, "rbash": False}
 # Shells whose language is another; and what this table calls them when it says so.
 OTHER_SHELLS = frozenset(
-    ("zsh", "ksh", "ksh93", "mksh", "lksh", "oksh", "yash", "posh", "fish", "csh", "tcsh")
-    + ("rc", "es", "nu", "elvish", "xonsh", "pwsh", "osh", "ysh", "scsh", "mash", "hush")
+    (
+        *("zsh", "ksh", "ksh93", "mksh", "lksh", "oksh", "yash", "posh", "fish", "csh", "tcsh"),
+        *("rc", "es", "nu", "elvish", "xonsh", "pwsh", "osh", "ysh", "scsh", "mash", "hush"),
+    )
 )
-SHELL_SHORT = "abefhiklmnprstuvxBCDEHPT"
+SHELL_SHORT = "abcefhiklmnprstuvxBCDEHPT"
 SHELL_VALUES = "oO"
 SHELL_LONG = ("login", "norc", "noprofile", "posix", "restricted", "verbose", "noediting")
 
@@ -198,6 +216,9 @@ UNKNOWN_ONLY_WITH = {
 }
 
 FIND_RUNS = frozenset(("-exec", "-execdir", "-ok", "-okdir"))
+
+# Variables that decide which program a name is.
+LOOKUP_VARIABLES = frozenset(("PATH", "LD_LIBRARY_PATH"))
 
 # Variables whose value is run: as a shell text ("text"), or in a way not judged here ("").
 CODE_VARIABLES = {

@@ -9,13 +9,14 @@ and `12:30` are strings.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
 
 from substrate.errors import PolicyError
 from substrate.record import record
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 LARGEST_BYTES = 256 * 1024
 DEEPEST = 10

@@ -115,6 +115,7 @@ def test_names_cannot_move_the_terminal(name: str, shown: str) -> None:
         ("home/.bashrc", "file", 0o644, "", ("shell-start-file",)),
         (".vscode/tasks.json", "file", 0o644, "", ("editor-or-tool-runs-it",)),
         (".envrc", "file", 0o644, "", ("editor-or-tool-runs-it",)),
+        (".substrate/policy.yaml", "file", 0o644, "", ("policy",)),
         ("tool", "file", 0o4755, "", ("setuid",)),
         ("tool", "file", 0o2755, "", ("setgid",)),
         ("shared", "dir", 0o2755, "", ()),

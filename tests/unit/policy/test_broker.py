@@ -8,7 +8,17 @@ from tests.support.policies import DENIES_RM, action, policy, rule
 HARMLESS = [
     *("format", 'echo "rm -rf y"', "echo rm -rf y", "rm x", "rm -r x", "rm -f x", "rm -- -rf"),
     *("cat <<'E'\nrm -rf x\nE\n", "# rm -rf x", "grep -rf rm x", "./farm -rf x", "ls | wc -l"),
-    *("command -v rm", "git commit -m 'rm -rf x'", "", "x=1", "[ -f x ] && make -j4 2>&1 | tail"),
+    *("rm foo*", "rm a{b,c}", "rm -r x[ab]", "rm -r ./*", 'rm -r "./$X"'),
+    *(
+        "trap - EXIT",
+        "PATH=. ls",
+        "~/bin/format -rf ~",
+        "command -v rm",
+        "git commit -m 'rm -rf x'",
+        "",
+        "x=1",
+        "[ -f x ] && make -j4 2>&1 | tail",
+    ),
 ]
 DENIED = [
     *("rm -rf y", "cd x && sudo rm -rf y", "rm -fr y", "rm -r -f y", "rm -Rf y", "rm y -rf"),
@@ -169,6 +179,9 @@ def test_an_isolated_command_is_isolated_and_denying_is_stronger() -> None:
         ("git log | make", "isolate"),
         ("git log $X", "allow"),
         ("sudo git log", "isolate"),
+        ("PATH=. git log", "isolate"),
+        ("export PATH=.; git log", "isolate"),
+        ("A=1 git log", "allow"),
     ],
 )
 def test_with_a_list_of_allowed_commands_all_others_are_isolated(text: str, expected: str) -> None:

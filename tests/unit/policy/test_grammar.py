@@ -47,6 +47,7 @@ def fault(text: str, posix: bool = False) -> str:
         ("cat <<'E'; b\n$(a)\nE\nc", [["cat"], ["b"], ["c"]]),
         ("cat <<-E\n\t\tx\n\tE\na", [["cat"], ["a"]]),
         ("cat <<A <<B\nA\nB\na", [["cat"], ["a"]]),
+        ("cat <<E\nx \\\n\n y\nE\na", [["cat"], ["a"]]),
         ("a # b; $(c", [["a"]]),
         ("a#b; c", [["a#b"], ["c"]]),
         ("echo a\\\n  b", [["echo", "a", "b"]]),
