@@ -69,6 +69,8 @@ _ALL = (
     Probe("cgroup2.pids", "linux.resources.pids", cgroups.pids, _DELEGATE),
     Probe("cgroup2.io", "linux.resources.blockIO", cgroups.io, _DELEGATE),
     Probe("cgroup2.cpuset", "linux.resources.cpu.cpus", cgroups.cpuset, _DELEGATE),
+    Probe("cgroup2.hugetlb", "linux.resources.hugepageLimits", cgroups.hugetlb, _DELEGATE),
+    Probe("cgroup2.rdma", "linux.resources.rdma", cgroups.rdma, _DELEGATE),
     Probe("systemd", "--cgroup-manager systemd", systemd.reason, "--cgroup-manager cgroupfs"),
 )  # fmt: skip
 
