@@ -36,12 +36,14 @@ def main(folders: list[Path]) -> int:
     combined.combine(whole, strict=True)
     combined.save()
     left_out = f", {torn} torn by a kill left out" if torn else ""
-    print(f"{len(whole)} pieces of coverage data{left_out}")
+    print(f"pieces of coverage data: {len(whole)}{left_out}")
     return 0
 
 
 def is_readable(path: Path) -> bool:
     """Return whether a piece was written to its end."""
+    if path.stat().st_size == 0:
+        return False
     try:
         piece = CoverageData(str(path))
         piece.read()
@@ -49,7 +51,7 @@ def is_readable(path: Path) -> bool:
             piece.lines(file)
     except CoverageException:
         return False
-    return path.stat().st_size > 0
+    return True
 
 
 if __name__ == "__main__":
