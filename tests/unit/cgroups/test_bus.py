@@ -32,6 +32,7 @@ class Peer:
         self.door = Door(str(folder / "door"), is_bus=False)
         self.answer: Answer = lambda call: [new_method_return(call)]
         self.greeting = [b"DATA\r\n", b"OK 0123\r\n"]
+        self.noise = b""
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(self.door.address)
         self._listener.listen(1)
@@ -58,6 +59,7 @@ class Peer:
                 connection.sendall(line)
             parser = Parser()
             serial = 100
+            connection.sendall(self.noise)
             while data := connection.recv(1 << 16):
                 for call in parser.feed(data):
                     messages = self.answer(call)
@@ -135,3 +137,11 @@ def test_who_is_not_let_in_is_told_every_door(peer: Peer) -> None:
     assert str(caught.value).startswith("the service manager of uid 1 cannot be reached: /nowhere:")
     assert "REJECTED" in str(caught.value)
     assert caught.value.hint == "use --cgroup-manager cgroupfs"
+
+
+@pytest.mark.parametrize("noise", [b"x" * 64, b"l\1\0\1" + b"\0" * 60, bytes(range(64))])
+def test_what_is_no_message_is_an_error(peer: Peer, noise: bytes) -> None:
+    peer.noise = noise
+    said = "broke at GetUnit: what came is no message"
+    with Bus.connect([peer.door], "nobody") as bus, pytest.raises(SubstrateError, match=said):
+        bus.call("GetUnit")
