@@ -31,6 +31,7 @@ _FULL = {
     "/bin/busybox": "busybox-static",
     "/sbin/modprobe": "kmod",
 }
+_SYSTEMD = {"/lib/systemd/systemd": "systemd", "/usr/share/dbus-1/system.conf": "dbus"}
 # Of the package virtiofsd, and of Debian 12, where it still belongs to qemu-system-common.
 _FILE_SERVERS = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd")
 _UML_MODULES = Path("/usr/lib/uml/modules")
@@ -67,6 +68,11 @@ def full_kernel(say: Callable[[str], None]) -> Kernel:
         raise VmError(f"no kernel in {folder}", MISSING, f"rm -r {folder}")
     release = images[-1].name.removeprefix("vmlinuz-")
     return Kernel(str(images[-1]), str(folder / "lib/modules" / release))
+
+
+def install_systemd(say: Callable[[str], None]) -> None:
+    """Install what the machine's process 1 needs; this machine's own stays what it is."""
+    _install(_SYSTEMD, say)
 
 
 def file_server() -> str:

@@ -58,6 +58,8 @@ def _run(request: Request) -> int:
     _check_machine(request)
     say = _silent if request.quiet else _say
     kernel = vm_packages.full_kernel(say) if request.full else vm_packages.small_kernel(say)
+    if request.systemd:
+        vm_packages.install_systemd(say)
     guest = _guest(request, kernel)
     place = make_place(guest)
     try:

@@ -224,6 +224,23 @@ def test_what_shows_as_nobodys_is_told(runtime: Runtime, write: str) -> None:
     assert len(warnings_of(result)) == 1, result
 
 
+@pytest.mark.parametrize("option", [["--systemd-cgroup"], ["--cgroup-manager", "systemd"]])
+def test_systemd_that_is_not_there_ends_the_call(any_runtime: Runtime, option: list[str]) -> None:
+    if not any_runtime.is_rootless:
+        hidden = 'mount -t tmpfs hidden /run && exec "$@"'
+        any_runtime.start_with("unshare", "--mount", "sh", "-c", hidden, "sh")
+    bundle = any_runtime.bundle("true")
+    environment = {"XDG_RUNTIME_DIR": "/nowhere"}
+    done = any_runtime(*option, "run", "--bundle", bundle, "w", env=environment)
+    assert done.status == 4, done
+    assert "the service manager of" in done.stderr
+    assert "hint: use --cgroup-manager cgroupfs" in done.stderr
+    assert any_runtime.worlds() == []
+    # Who wants no cgroups at all needs nobody to make them.
+    words = ("--systemd-cgroup", "--cgroup-manager", "disabled", "run", "--bundle", bundle, "w")
+    any_runtime(*words).ok()
+
+
 # --- names ----------------------------------------------------------------------------------------
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.support import calls
 from tests.support.features import requires
+from tests.support.runtime import PYTHON
 
 if TYPE_CHECKING:
     from tests.support.runtime import Runtime
@@ -28,7 +30,10 @@ def test_memory_limit_kills_the_payload_alone_and_says_so(runtime: Runtime) -> N
                      memory={"limit": 32 * MIB, "swap": 32 * MIB})  # fmt: skip
     done = runtime("run", "--bundle", bundle, "w")
     assert "before\n" in done.stdout
-    assert re.search(r"warning: .*memory.*32", done.stderr), done.stderr
+    told = r"out of memory: the limit of 32 MiB was reached \(peak 32 MiB\).* killed 1 process"
+    assert re.search(told, done.stderr), done.stderr
+    # The shell, of the same world, lived on.
+    assert "after\n" in done.stdout
     fits = limited(runtime, "sh", "-c", f"{_FILL.replace('60', '8')}; echo after",
                    memory={"limit": 32 * MIB, "swap": 32 * MIB})  # fmt: skip
     done = runtime("run", "--bundle", fits, "w").ok()
@@ -137,3 +142,43 @@ def test_processor_time_is_limited(runtime: Runtime) -> None:
     # 20 % of 2 s, ±3 points of the 2 s and what the shells themselves took.
     assert spent[1] < 0.2 * 2 + 0.2, spent
     assert spent[0] > 2 * spent[1], spent
+
+
+_MANY = """
+import os, sys
+from substrate.world.context import Context, find_directories
+from substrate.world.create import CreateRequest
+from substrate.world.delete import delete
+from substrate.world.run import Manner, run
+context = Context(*find_directories(None, {"SUBSTRATE_HOME": sys.argv[1]}))
+bundle, first = sys.argv[2], int(sys.argv[3])
+names = [f"w{number}" for number in range(first, first + 50)]
+for name in names:
+    request = CreateRequest(name, bundle, listening=False)
+    assert run(context, request, print, Manner(detach=True)) == 0
+print("all", flush=True)
+sys.stdin.readline()
+for name in names:
+    delete(context, name, print, force=True)
+"""
+
+
+def test_200_worlds_in_parallel_leave_no_cgroup(runtime: Runtime) -> None:
+    bundle = limited(runtime, "sleep", "600", memory={"limit": 16 * MIB}, pids={"limit": 5})
+    makers = [
+        subprocess.Popen(
+            [PYTHON, "-c", _MANY, runtime.home, bundle, str(first)], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=runtime.environment,
+        )
+        for first in range(0, 200, 50)
+    ]  # fmt: skip
+    assert [maker.stdout.readline() for maker in makers if maker.stdout] == ["all\n"] * 4
+    cgroups = {cgroup_of(runtime, world) for world in ("w0", "w199")}
+    (folder,) = {cgroup.parent for cgroup in cgroups}
+    limits = [path.read_text("utf-8") for path in folder.glob("*/memory.max")]
+    assert limits == [f"{16 * MIB}\n"] * 200
+    for maker in makers:
+        maker.communicate("go\n")
+    assert [maker.returncode for maker in makers] == [0] * 4
+    assert runtime.worlds() == []
+    assert not folder.exists()

@@ -8,8 +8,10 @@ import struct
 import sys
 from typing import TYPE_CHECKING, Any
 
+from substrate.cgroups.convert import parse_list
 from substrate.cgroups.hierarchy import choose_place, find_hierarchy
 from substrate.cgroups.limits import cgroup_files
+from substrate.cgroups.owned import remove_world
 from substrate.cgroups.place import make_world
 from substrate.kernel import cgroup2
 from substrate.kernel.constants import Clone
@@ -65,3 +67,34 @@ def make(name: str, resources: dict[str, Any] | None = None, ours: Limits | None
 
 def value(cgroup: Cgroup, name: str) -> str | None:
     return cgroup2.read(cgroup.fd, name)
+
+
+def refused_file(values: dict[str, str]) -> str:
+    """Return the first of these files whose value names what this machine does not have, or ""."""
+    return next((name for name, text in values.items() if not _is_possible(name, text)), "")
+
+
+def _is_possible(name: str, text: str) -> bool:
+    if name == "cpuset.cpus":
+        return max(parse_list(text)) < (os.cpu_count() or 1)
+    if name == "cpuset.cpus.partition":
+        # Only below another partition, which no cgroup above a world is.
+        return text == "member"
+    if name.startswith("rdma."):
+        return all(os.path.exists(f"/sys/class/infiniband/{line.split()[0]}")
+                   for line in text.splitlines())  # fmt: skip
+    if name == "io.max":
+        return all(os.path.exists(f"/sys/dev/block/{line.split()[0]}")
+                   for line in text.splitlines())  # fmt: skip
+    if name == "io.bfq.weight":
+        words = text.split()
+        return _weighs() and (len(words) == 1 or os.path.exists(f"/sys/dev/block/{words[0]}"))
+    return True
+
+
+def _weighs() -> bool:
+    """Whether input and output have weights; nobody can see it but in a cgroup below the root."""
+    with make("weighs", accounting=True) as world:
+        found = any(value(world, name) is not None for name in ("io.bfq.weight", "io.weight"))
+        remove_world(world.directory, OWNER)
+    return found

@@ -66,10 +66,16 @@ def _no_controllers() -> str:
     return "" if missing_on_host("cgroup2.memory") else "limits can be had here"
 
 
+def _machines() -> str:
+    # ci/vm installs what it needs; a machine within a machine it cannot start.
+    return "this is a virtual machine of ci/vm" if "SUBSTRATE_VM" in os.environ else ""
+
+
 _TEST_FEATURES: dict[str, Callable[[], str]] = {
     "rootless_user": _rootless_user,
     "no_cgroup2_controllers": _no_controllers,
     "project_quotas": _project_quotas,
+    "machines": _machines,
     "gcc": lambda: _program("gcc"),
     "git": lambda: _program("git"),
     "strace": lambda: _program("strace"),

@@ -98,7 +98,7 @@ class Runtime:
         """The words that start the runtime, before its verb."""
         if "COVERAGE_PROCESS_CONFIG" in os.environ and not self.is_rootless:
             # The launcher skips `site`, and with it the hook that starts coverage.
-            return [str(PYTHON), "-c", _START]
+            return [*self._prefix, str(PYTHON), "-c", _START]
         return [*self._prefix, str(PROGRAM)]
 
     def start_with(self, *words: str) -> None:

@@ -11,6 +11,7 @@ import _socket
 import os
 import select
 import time
+from struct import error as StructError  # noqa: N812
 
 from jeepney import DBusAddress, HeaderFields, MessageType, Parser, new_method_call
 
@@ -126,7 +127,7 @@ class Bus:
 
     def _receive(self, deadline: float, doing: str) -> Any:
         """Return the next message; signals are kept for `wait_for_job` too."""
-        while (message := self._next_message()) is None:
+        while (message := self._next_message(doing)) is None:
             self._wait(deadline, doing)
             try:
                 data = self._socket.recv(1 << 16)
@@ -140,8 +141,11 @@ class Bus:
             self._signals.append((member, message.body))
         return message
 
-    def _next_message(self) -> Any:
-        return self._parser.get_next_message()
+    def _next_message(self, doing: str) -> Any:
+        try:
+            return self._parser.get_next_message()
+        except (LookupError, TypeError, ValueError, StructError) as problem:
+            raise _broken(doing, "what came is no message of D-Bus") from problem
 
     def _wait(self, deadline: float, doing: str) -> None:
         left = deadline - time.monotonic()

@@ -19,7 +19,7 @@ import os
 
 from substrate.cgroups.group import Cgroup
 from substrate.cgroups.limits import Loss
-from substrate.cgroups.owned import mark, owner_of
+from substrate.cgroups.owned import mark, owner_of, remove_world
 from substrate.cgroups.writing import write_limits
 from substrate.errors import RefusedError, SubstrateError, UnsupportedError
 from substrate.kernel import cgroup2
@@ -84,9 +84,10 @@ def make_world(place: Place, files: Files, owner: str, *, accounting: bool = Fal
         if accounting:
             _split(world, needed)
     except BaseException:
-        if made:
-            world.remove()
         world.close()
+        if made:
+            # With our folder, unless there are other worlds in it.
+            remove_world(place.directory, owner)
         raise
     return world
 

@@ -61,6 +61,16 @@ def cpuset() -> str:
     return _controller("cpuset")
 
 
+def hugetlb() -> str:
+    """Try whether huge pages can be limited."""
+    return _controller("hugetlb")
+
+
+def rdma() -> str:
+    """Try whether remote memory access can be limited."""
+    return _controller("rdma")
+
+
 def find_cgroup2(mountinfo: str = "/proc/self/mountinfo") -> str:
     """Return where cgroup2 is mounted, or ""."""
     cgroup2 = (line.point for line in mount_lines(mountinfo) if line.type == "cgroup2")

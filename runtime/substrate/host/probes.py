@@ -72,6 +72,8 @@ _ALL = (
     Probe("cgroup2.pids", "linux.resources.pids", cgroups.pids, cgroups.remedy),
     Probe("cgroup2.io", "linux.resources.blockIO", cgroups.io, cgroups.remedy),
     Probe("cgroup2.cpuset", "linux.resources.cpu.cpus", cgroups.cpuset, cgroups.remedy),
+    Probe("cgroup2.hugetlb", "linux.resources.hugepageLimits", cgroups.hugetlb, cgroups.remedy),
+    Probe("cgroup2.rdma", "linux.resources.rdma", cgroups.rdma, cgroups.remedy),
     Probe("systemd", "--cgroup-manager systemd", systemd.reason, "--cgroup-manager cgroupfs"),
 )  # fmt: skip
 

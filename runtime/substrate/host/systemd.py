@@ -51,17 +51,8 @@ def _unix_address(addresses: str) -> str:
         for option in options.split(","):
             key, _, value = option.partition("=")
             if key in ("path", "abstract"):
-                value = os.fsdecode(_unescaped(value))
+                from urllib.parse import unquote
+
+                value = unquote(value, errors="surrogateescape")
                 return "\0" + value if key == "abstract" else value
     return ""
-
-
-def _unescaped(value: str) -> bytes:
-    first, *rest = value.encode().split(b"%")
-    parts = [first]
-    for part in rest:
-        try:
-            parts.append(bytes([int(part[:2], 16)]) + part[2:])
-        except ValueError:
-            parts.append(b"%" + part)
-    return b"".join(parts)
