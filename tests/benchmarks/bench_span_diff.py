@@ -128,7 +128,7 @@ def _measure(what: str, act: Callable[[], int], expected: int) -> None:
 
 def _tell(what: str, durations: list[float]) -> None:
     least, median = min(durations) * 1000, statistics.median(durations) * 1000
-    print(f"{what:45} min {least:7.2f}  median {median:7.2f} ms")  # noqa: T201
+    print(f"{what:45} min {least:7.2f}  median {median:7.2f} ms")
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ def test_200_worlds_in_parallel_leave_no_cgroup(runtime: Runtime) -> None:
         for first in range(0, 200, 50)
     ]  # fmt: skip
     assert [maker.stdout.readline() for maker in makers if maker.stdout] == ["all\n"] * 4
-    cgroups = {cgroup_of(runtime, world) for world in ("w0", "w199")}
+    cgroups = {calls.cgroup_of(runtime, world) for world in ("w0", "w199")}
     (folder,) = {cgroup.parent for cgroup in cgroups}
     limits = [path.read_text("utf-8") for path in folder.glob("*/memory.max")]
     assert limits == [f"{16 * MIB}\n"] * 200
