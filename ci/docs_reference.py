@@ -1,4 +1,4 @@
-"""Write docs/reference/bundle.md, policy.md and trace.md from the schemas and tables they are made of.
+"""Write the pages of docs/reference that are made of schemas and tables.
 
 Usage: python ci/docs_reference.py [--check]
 """
