@@ -1,4 +1,4 @@
-"""Write the pages of docs/reference/ that are made from schemas and tables.
+"""Write the pages of docs/reference that are made of schemas and tables.
 
 Usage: python ci/docs_reference.py [--check]
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -38,19 +39,23 @@ class RealShells:
         place.mkdir(exist_ok=True)
         (place / "file").touch()
         command = ["/usr/bin/prlimit", "--cpu=2", "--fsize=1000000", f"/bin/{shell}", "-c", text]
+        shell_process = subprocess.Popen(
+            command,
+            cwd=place,
+            env={"PATH": os.fspath(self._programs), "LC_ALL": "C.UTF-8", "RM": "rm"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
         try:
-            subprocess.run(
-                command,
-                cwd=place,
-                env={"PATH": os.fspath(self._programs), "LC_ALL": "C.UTF-8", "RM": "rm"},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                check=False,
-                timeout=20,
-            )
+            # Until nobody has its standard error any more: what runs in the background counts too.
+            shell_process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            os.killpg(shell_process.pid, signal.SIGKILL)
+            shell_process.communicate()
         finally:
-            # Something in the background may still be writing there.
+            # Something without standard error may still be writing there.
             shutil.rmtree(place, ignore_errors=True)
         calls = self._log.read_text(errors="surrogateescape").split("\036")[:-1]
         return [call.split("\037")[:-1] for call in calls]

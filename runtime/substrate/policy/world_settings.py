@@ -82,9 +82,9 @@ def world_settings(policy: Policy, network: NetworkAnswer) -> dict[str, Any]:
         },
     }
     if network.mode:
-        settings["network"] = {"mode": network.mode}
-    if network.allowed_domains is not None:
-        settings["network"]["allowedDomains"] = list(network.allowed_domains)
+        domains = network.allowed_domains
+        listed = {} if domains is None else {"allowedDomains": list(domains)}
+        settings["network"] = {"mode": network.mode, **listed}
     return settings
 
 
