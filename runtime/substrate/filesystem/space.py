@@ -2,7 +2,7 @@
 
 By a project quota: of all that could limit a directory it alone is enforced at each write, keeps
 the layers where they are, and needs no mount that would have to outlive its world. See
-docs/decisions/0005-disk-limit.md for what else was considered.
+docs/decisions/0007-disk-limit.md for what else was considered.
 
 Root may exceed a quota (CAP_SYS_RESOURCE); an overlay that root has mounted does not, since the
 kernel takes that right out of what the overlay writes with (Linux 4.10, commit 51f8f3c4e225).
