@@ -34,6 +34,7 @@ STATE: dict[str, Any] = {
         "maySetGroups": True,
         "data": "/d/wld_1",
         "cgroup": "",
+        "unit": "",
         "wallTime": 1.5,
         "project": {"path": "/p", "at": "/p", "layer": "/d/wld_1/layer", "userxattr": False},
         "degraded": [{"name": "host-uid-0", "reason": "asked for"}],
