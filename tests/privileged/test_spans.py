@@ -59,6 +59,8 @@ def test_span_that_changes_nothing_leaves_no_layer(any_runtime: Runtime) -> None
         session.span(f"idle{number}", "cat new").ok()
     session.span("s2", "rm new").ok()
     assert [name.partition(".")[2] for name in session.layers()] == ["s1", "s2"]
+    told = calls.state(any_runtime, "w")["substrate"]["layers"]
+    assert [layer["span"] for layer in told] == ["s1", "s2"]
     assert session.lines("idle1") == []
     assert session.lines("s2") == ["- new"]
     assert session.lines() == []
