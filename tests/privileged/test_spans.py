@@ -59,6 +59,8 @@ def test_span_that_changes_nothing_leaves_no_layer(any_runtime: Runtime) -> None
         session.span(f"idle{number}", "cat new").ok()
     session.span("s2", "rm new").ok()
     assert [name.partition(".")[2] for name in session.layers()] == ["s1", "s2"]
+    told = calls.state(any_runtime, "w")["substrate"]["layers"]
+    assert [layer["span"] for layer in told] == ["s1", "s2"]
     assert session.lines("idle1") == []
     assert session.lines("s2") == ["- new"]
     assert session.lines() == []
@@ -322,3 +324,43 @@ def _diff_settings(**settings: Any) -> dict[str, Any]:
 
 def _sha256(text: str) -> str:
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("executor", ["native", "python"])
+def test_both_executors_give_a_span_its_layer(any_runtime: Runtime, executor: str) -> None:
+    session = Session(any_runtime, FILES)
+    words = ("exec", "--executor", executor, "--cwd", AT, "--span")
+    session.runtime(*words, "s1", "w", "sh", "-c", "rm a; echo x >new").ok()
+    session.runtime(*words, "s2", "w", "sh", "-c", "cat new; mv d e").ok()
+    assert session.lines("s1") == ["- a", "+ new"]
+    assert session.lines("s2") == ["> d/ -> e/"]
+
+
+def test_detached_span_is_diffed_from_its_layer(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    words = (
+        "exec",
+        "--detach",
+        "--span",
+        "s1",
+        "--cwd",
+        AT,
+        "w",
+        "sh",
+        "-c",
+        "echo x >new; sleep 600",
+    )
+    session.runtime(*words).ok()
+    until(lambda: session.lines("s1") == ["+ new"])
+
+
+def test_kill_of_the_runtime_leaves_the_span_and_its_layer(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    script = "echo x >new; while [ ! -e stop ]; do sleep 0.05; done"
+    words = ("exec", "--span", "s1", "--cwd", AT, "w", "sh", "-c", script)
+    with calls.begin(session.runtime, *words) as process:
+        until(lambda: session.layers() == ["1.s1"] and session.lines("s1") == ["+ new"])
+        process.kill()
+    session.span("s2", "touch stop").ok()
+    assert session.record("s2")["attribution"] == "shared"
+    assert {"+ new"} <= set(session.lines("s1"))

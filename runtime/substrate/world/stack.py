@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 
-from substrate.errors import UsageError, WorldNotFoundError, WorldStateError
+from substrate.errors import SubstrateError, UsageError, WorldNotFoundError, WorldStateError
 from substrate.filesystem.layers import Stacked, copy_root
 from substrate.record import record
 
@@ -111,7 +111,20 @@ class LayerStack:
         return f"{self.data}/{layer.name}"
 
     def push(self, span_id: str, layers: list[SpanLayer]) -> SpanLayer:
-        """Make an empty layer on top of these, which are all there are."""
+        """Make an empty layer on top of these, which are all there are.
+
+        Raises `SubstrateError` when there is no space for it.
+        """
+        try:
+            return self._push(span_id, layers)
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            message = f"making a layer in {self.data}: {(error.strerror or '').lower()}"
+            hint = "make room, or drop layers: substrate-runtime rollback ID SPAN"
+            raise SubstrateError(message, hint) from error
+
+    def _push(self, span_id: str, layers: list[SpanLayer]) -> SpanLayer:
         below = layers[-1] if layers else BASE_LAYER
         layer = SpanLayer(below.number + 1, span_id)
         folder = f"{self.data}/{LAYERS}"

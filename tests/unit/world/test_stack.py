@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from substrate.errors import UsageError, WorldNotFoundError
+from substrate.errors import SubstrateError, UsageError, WorldNotFoundError
 from substrate.world.stack import BASE_LAYER, LayerStack, SpanLayer, check_span_id, read_layers
 from substrate.world.state import Layer
 
@@ -106,3 +107,20 @@ def test_stack_of_a_world_that_is_gone_is_told_so(stack: LayerStack, tmp_path: P
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     with pytest.raises(WorldNotFoundError):
         stack.__enter__()
+
+
+def test_no_space_for_a_layer_is_told_and_leaves_the_stack_as_it_was(
+    stack: LayerStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stack:
+        layers = push(stack, "s1")
+
+        def full(*_: object) -> None:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "rename", full)
+            with pytest.raises(SubstrateError, match="quota exceeded"):
+                stack.push("s2", layers)
+        assert stack.layers() == layers
+        assert stack.push("s2", layers).number == 2

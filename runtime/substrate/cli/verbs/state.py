@@ -15,5 +15,13 @@ if TYPE_CHECKING:
 def run(arguments: Arguments) -> int:
     """Carry out the verb."""
     state = read_state(context_of(arguments), arguments.operands[0])
-    write(jsontext.dumps(state.to_oci(), 2) + "\n")
+    told = state.to_oci()
+    if state.layer is not None:
+        from substrate.world.stack import read_layers
+
+        layers = read_layers(state.data)
+        told["substrate"]["layers"] = [
+            {"number": layer.number, "span": layer.span_id} for layer in layers
+        ]
+    write(jsontext.dumps(told, 2) + "\n")
     return 0
