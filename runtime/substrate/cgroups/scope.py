@@ -150,7 +150,7 @@ def place_process(cgroup: Cgroup, pid: int, reference: str) -> None:
         cgroup.add_process(pid)
     except SubstrateError:
         manager, _, name = reference.partition("/")
-        below = "/" + os.path.basename(cgroup.directory)
+        below = "/" + cgroup.directory.partition(f"/{name}/")[2]
         with _connect(manager) as bus:
             bus.call("AttachProcessesToUnit", "ssau", (name, below, [pid]))
 
