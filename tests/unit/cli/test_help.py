@@ -23,11 +23,11 @@ SOURCES = Path(docs_cli.ROOT) / "runtime"
 
 @pytest.mark.parametrize("verb", [verb.name for verb in table.VERBS])
 def test_the_help_of_a_verb_is_as_reviewed(verb: str, golden: Golden) -> None:
-    golden(f"cli/help-{verb}.txt", render(verb, 80))
+    golden(f"cli/help-{verb}.txt", render(table.RUNTIME, verb, 80))
 
 
 def test_the_help_of_the_program_is_as_reviewed(golden: Golden) -> None:
-    golden("cli/help.txt", render(None, 80))
+    golden("cli/help.txt", render(table.RUNTIME, None, 80))
 
 
 def test_the_reference_page_is_up_to_date() -> None:
@@ -40,7 +40,7 @@ def test_help_is_had_in_every_usual_way(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 0
-    assert capsys.readouterr().out == render("kill", 80)
+    assert capsys.readouterr().out == render(table.RUNTIME, "kill", 80)
 
 
 def test_help_on_an_unknown_verb_suggests_one(capsys: pytest.CaptureFixture[str]) -> None:

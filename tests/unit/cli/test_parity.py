@@ -41,7 +41,7 @@ def _shown(verb: str, operands: tuple[str, ...]) -> str:
 
 
 def _read_with_click(words: list[str]) -> Outcome:
-    root = program()
+    root = program(table.RUNTIME)
     _attach(root, None)
     for verb in table.VERBS:
         _attach(root.commands[verb.name], verb)
