@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from substrate.cgroups.report import LimitHit
+    from substrate.world.output import Budget
     from substrate.world.process import Started
 
     OnOutput = Callable[[str, bytes], None]
@@ -29,7 +31,7 @@ OUTPUT_BYTES = 1 << 20
 # More than this is not kept at all, but counted and digested.
 SPILL_BYTES = 1 << 30
 _CHUNK = 1 << 16
-_SIGTERM, _SIGKILL = 15, 9
+_SIGTERM = 15
 # From SIGTERM to SIGKILL, when the time is over.
 GRACE_S = 2.0
 
@@ -42,6 +44,7 @@ class Ended:
     timed_out: bool = False
     stdout: Output | None = None
     stderr: Output | None = None
+    limits_hit: tuple[LimitHit, ...] = ()
 
 
 class Kept:
@@ -106,8 +109,10 @@ class Capture:
         spill: str | None = None,
         timeout_s: float | None = None,
         on_output: OnOutput | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._stdin = stdin
+        self._budget = budget
         self._timeout_s = timeout_s
         self._on_output = on_output
         suffixes = {"stdout": ".stdout", "stderr": ".stderr"}
@@ -136,12 +141,16 @@ class Capture:
             self._input_fd = started.master_fd
         try:
             timed_out = self._copy(started)
+        except BaseException:
+            started.kill_all()
+            raise
         finally:
             self._close()
             code = started.reap()
         stdout = self._kept["stdout"].close()
         stderr = self._kept["stderr"].close()
-        return Ended(code, timed_out, stdout, None if terminal else stderr)
+        hits = hits_of(self._budget)
+        return Ended(code, timed_out, stdout, None if terminal else stderr, hits)
 
     def _open_pipes(self) -> dict[int, int]:
         theirs: dict[int, int] = {}
@@ -165,11 +174,17 @@ class Capture:
         while True:
             ready = self._poll(started.pidfd, deadline)
             if deadline is not None and time.monotonic() >= deadline:
-                started.signal(_SIGKILL if timed_out else _SIGTERM)
+                if timed_out:
+                    started.kill_all()
+                else:
+                    started.signal(_SIGTERM)
                 timed_out, deadline = True, time.monotonic() + GRACE_S
             if self._input_fd in ready and self._stdin:
                 self._write_input()
             read = [self._read(fd) for fd in list(self._streams) if fd in ready]
+            if self._budget is not None and self._budget.is_exceeded:
+                started.kill_all()
+                return timed_out
             if started.pidfd in ready and not any(read):
                 return timed_out
 
@@ -216,6 +231,8 @@ class Capture:
                 os.close(fd)
             return False
         name = self._streams[fd]
+        if self._budget is not None:
+            data = self._budget.take(data)
         self._kept[name].add(data)
         if self._on_output is not None:
             self._on_output(name, data)
@@ -230,6 +247,12 @@ class Capture:
         self._streams, self._input_fd = {}, -1
         for fd in fds:
             os.close(fd)
+
+
+def hits_of(budget: Budget | None) -> tuple[LimitHit, ...]:
+    """Return what is told of a budget of output, nothing when it was kept."""
+    hit = None if budget is None else budget.hit("the command")
+    return () if hit is None else (hit,)
 
 
 def _create(path: str) -> int:

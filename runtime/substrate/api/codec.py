@@ -9,6 +9,7 @@ from __future__ import annotations
 from substrate.api.records import (
     ExecRequest,
     ExecResult,
+    Limit,
     Output,
     PolicyDecision,
     Resources,
@@ -209,7 +210,11 @@ FIELDS: dict[type, dict[str, Read]] = {
         "memory_peak": _count,
         "oom_killed": _flag,
         "throttled": _flag,
+        "pids_peak": _count,
+        "survivors": _count,
+        "limits_hit": _several(Limit),
     },
+    Limit: {"name": _text, "message": _text, "hint": _text, "fatal": _flag},
     ExecResult: {
         "exit": _integer,
         "span_id": span_id,
@@ -231,6 +236,7 @@ FIELDS: dict[type, dict[str, Read]] = {
 }
 _STRICT = (ExecRequest, WorldSpec)
 _REQUIRED = {
+    Limit: ("name", "message"),
     Output: ("text", "size", "sha256"),
     Scope: ("host", "port", "protocol"),
     PolicyDecision: ("action",),

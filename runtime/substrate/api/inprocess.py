@@ -24,6 +24,7 @@ from substrate.trace.ids import TraceParent, carried, inherited, new_span_id
 from substrate.trace.spans import Request
 from substrate.world.context import prepare_directory
 from substrate.world.diff import diff
+from substrate.world.output import Budget
 from substrate.world.overrides import Overrides
 from substrate.world.process import begin
 
@@ -114,7 +115,8 @@ class InProcessWorld:
         stdin = (request.stdin or "").encode("utf-8", "surrogateescape")
         limit = OUTPUT_BYTES if request.output_bytes is None else request.output_bytes
         request = with_span(request)
-        capture = Capture(stdin, limit, self._spill(request), request.timeout_s, on_output)
+        timeout_s, budget = self.judge.timeout(request.timeout_s), self.budget()
+        capture = Capture(stdin, limit, self._spill(request), timeout_s, on_output, budget)
         try:
             return self.exec_attended(request, capture)
         except (CannotExecuteError, CommandNotFoundError) as error:
@@ -153,6 +155,7 @@ class InProcessWorld:
         result = replace(
             result_of(request, session.world_id, ended, duration_ms, decision),
             fs_diff=spanning.finish(ended.code, telemetry),
+            resources=spanning.used(ended, telemetry),
             degraded=degraded,
         )
         try:
@@ -160,6 +163,11 @@ class InProcessWorld:
         except (SubstrateError, OSError) as error:
             telemetry.append(f"the end of the command is not on record: {error}")
         return replace(result, telemetry=tuple(telemetry))
+
+    def budget(self) -> Budget | None:
+        """Return how much output a command may have, None without a limit."""
+        limit = self.session.output_bytes
+        return None if limit is None else Budget(limit)
 
     def ask(self, argv: tuple[str, ...], cwd: str, timeout_s: float = 2.0) -> Ended:
         """Run a program that only looks, such as a completion: it is no span of the session."""

@@ -63,7 +63,17 @@ class Judge:
         network = network_for(self.policy, enforced=False, allow_degraded=allowed)
         if network.refusal:
             raise UnsupportedError(network.refusal, network.hint)
-        return tighten_settings(bundle, world_settings(self.policy, network))
+        own = world_settings(self.policy, network)
+        # Of a command, not of the session: see `timeout`.
+        own["limits"].pop("wallTime", None)
+        return tighten_settings(bundle, own)
+
+    def timeout(self, asked_s: float | None) -> float | None:
+        """Return how many seconds a command has: as asked, but no more than the policy gives."""
+        most = self.policy.limit("wall_time")
+        if most is None or asked_s is None:
+            return asked_s if most is None else float(most)
+        return min(asked_s, float(most))
 
 
 def refuses_host(decision: PolicyDecision) -> bool:

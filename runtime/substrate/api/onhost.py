@@ -56,7 +56,7 @@ class Host:
             streams: dict[int, int], _terminal: bool, before: Callable[[Started], None] | None
         ) -> Started:
             pid = spawn_on_host(asked.argv, asked.env, streams)
-            started = Started(pid, os.pidfd_open(pid), -1)
+            started = Started(pid)
             if before is not None:
                 before(started)
             return started

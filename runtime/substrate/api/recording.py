@@ -6,6 +6,7 @@ written if it can be: nothing that goes wrong there changes what the command did
 
 from __future__ import annotations
 
+from substrate.api.codec import to_json
 from substrate.record import replace
 from substrate.trace.directory import trace_directory
 from substrate.trace.events import (
@@ -108,6 +109,7 @@ class Recorder:
                 fs_diff=fs_diff,
                 stdout=_stream(result.stdout),
                 stderr=_stream(result.stderr),
+                resources=None if result.resources is None else to_json(result.resources),
                 execution_origin=self._where,
                 degraded=result.degraded,
             )

@@ -76,13 +76,30 @@ class PolicyDecision:
 
 
 @record
+class Limit:
+    """A limit that was reached while a command ran; `fatal`: something was ended for it."""
+
+    name: str
+    message: str
+    hint: str = ""
+    fatal: bool = False
+
+
+@record
 class Resources:
-    """What a command used, as far as the machine can tell."""
+    """What a command used, as far as the machine can tell.
+
+    `cpu_ms` milliseconds of processor time, `memory_peak` bytes; `survivors`: processes that it
+    has left behind.
+    """
 
     cpu_ms: int | None = None
     memory_peak: int | None = None
     oom_killed: bool | None = None
     throttled: bool | None = None
+    pids_peak: int | None = None
+    survivors: int | None = None
+    limits_hit: tuple[Limit, ...] = ()
 
 
 @record

@@ -131,6 +131,7 @@ def session_of(context: Context, spec: WorldSpec) -> Session:
         world.lock()
         state = world.read()
         session_id = _session_id(world)
+        extension = stored_config(world).substrate
     if state.current_status != states.RUNNING:
         message = f"the world {world_id} of {spec.project_dir} has ended ({state.current_status})"
         raise WorldStateError(message, "substrate end --force removes it with its changes")
@@ -138,7 +139,16 @@ def session_of(context: Context, spec: WorldSpec) -> Session:
     layer = state.layer
     directory = _directory(state)
     project = layer.project if layer is not None else (spec.project_dir or "")
-    return Session(world_id, project, directory, state.degraded, False, session_id, state.bundle)
+    return Session(
+        world_id,
+        project,
+        directory,
+        state.degraded,
+        made=False,
+        session_id=session_id,
+        bundle=state.bundle,
+        output_bytes=None if extension is None else extension.limits.output_bytes,
+    )
 
 
 def _session_id(world: World) -> str:
@@ -160,6 +170,8 @@ def _make(context: Context, spec: WorldSpec, judge: Judge, warn: Callable[[str],
             config_file=_by_policy(context, bundle, judge, directory),
             project=spec.project_dir,
             listening=False,
+            # Commands come by `begin`, and who attends those counts their output.
+            attended=True,
             idle=True,
         )
         try:

@@ -5,6 +5,7 @@ A broken way to the answer never breaks the command: what went wrong is told wit
 
 from __future__ import annotations
 
+from substrate.api.records import Limit, Resources
 from substrate.errors import SubstrateError
 from substrate.world.process import begin, leave
 
@@ -12,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from substrate.api.capture import Ended
     from substrate.filesystem.between import Look
     from substrate.filesystem.entries import FsDiff
     from substrate.world.context import Context
@@ -60,6 +62,27 @@ class Spanning:
             telemetry.append(f"what the command changed is not known: {error}")
             return None
         return found
+
+    def used(self, ended: Ended, telemetry: list[str]) -> Resources | None:
+        """Return what the command used, None when that cannot be told."""
+        if self._started is None:
+            return None
+        try:
+            used = self._started.used(ended.limits_hit)
+        except (SubstrateError, OSError) as error:
+            telemetry.append(f"what the command used is not known: {error}")
+            return None
+        return Resources(
+            cpu_ms=used.cpu_ms,
+            memory_peak=used.memory_peak,
+            oom_killed=used.oom_killed,
+            throttled=used.throttled,
+            pids_peak=used.pids_peak,
+            survivors=used.survivors,
+            limits_hit=tuple(
+                Limit(hit.name, hit.sentence, hit.hint, hit.is_fatal) for hit in used.limits_hit
+            ),
+        )
 
     def _ready(self, started: Started, before: Callable[[Started], None] | None) -> None:
         state = started.state

@@ -20,10 +20,11 @@ from substrate.isolation.conversation import LOWEST_INPUT, Conversation, compile
 from substrate.isolation.entering import EnteredWorld, exec_sequence
 from substrate.isolation.payload import Descriptors
 from substrate.kernel import signals
-from substrate.record import record
 from substrate.world import state as states
+from substrate.world.ending import end_tree
 from substrate.world.filters import find_filter
 from substrate.world.joining import Entrance
+from substrate.world.outcome import of_process, of_span
 from substrate.world.overrides import override
 from substrate.world.placing import PLAIN, check_spans, place
 from substrate.world.store import World
@@ -32,29 +33,43 @@ from substrate.world.stored import stored_config
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from resource import struct_rusage
 
     from substrate.bundle.model import Config
+    from substrate.cgroups.report import LimitHit
+    from substrate.cgroups.spans import SpanCgroup
     from substrate.filesystem.entries import FsDiff
     from substrate.world.context import Context
+    from substrate.world.outcome import Resources
     from substrate.world.overrides import Overrides
     from substrate.world.placing import View
     from substrate.world.span import Span
     from substrate.world.state import State
 
 
-@record
 class Started:
-    """A process of a world, a child of this one. The caller reaps it, and closes what is open.
+    """A process of a world, a child of this one. Its maker reaps it, then closes it.
 
     `pidfd` is readable once it has ended. `master_fd` is the master of its terminal, or -1.
-    `span` is what it began, of the world in this `state`.
+    `span` is the layer it writes to and `cgroup` what it is counted and ended in, None where it
+    has none of its own; `state` is its world's, None for a process of the host.
     """
 
-    pid: int
-    pidfd: int
-    master_fd: int
-    state: State | None = None
-    span: Span | None = None
+    def __init__(
+        self,
+        pid: int,
+        master_fd: int = -1,
+        state: State | None = None,
+        span: Span | None = None,
+        cgroup: SpanCgroup | None = None,
+    ) -> None:
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self.master_fd = master_fd
+        self.state = state
+        self.span = span
+        self._cgroup = cgroup
+        self._usage: struct_rusage | None = None
 
     def has_ended(self, timeout_s: float | None = 0) -> bool:
         """Wait for the end, None as long as it takes, and return whether it came."""
@@ -73,11 +88,28 @@ class Started:
             except ProcessLookupError:
                 return
 
+    def kill_all(self) -> None:
+        """Kill the process and what it has started: all of that, where it has a cgroup."""
+        if self._cgroup is not None:
+            self._cgroup.kill()
+        else:
+            end_tree(self.pid)
+
     def reap(self) -> int:
         """Wait for the end and return its code: an exit status, or minus the signal."""
-        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        _, status, self._usage = os.wait4(self.pid, 0)
         os.close(self.pidfd)
-        return code
+        return os.waitstatus_to_exitcode(status)
+
+    def used(self, hits: tuple[LimitHit, ...] = ()) -> Resources:
+        """Return what it used, and give its cgroup up; once, after its end."""
+        cgroup, self._cgroup = self._cgroup, None
+        if cgroup is None:
+            return of_process(self._usage, hits)
+        try:
+            return of_span(cgroup, self._usage, hits)
+        finally:
+            cgroup.close()
 
     def close(self) -> None:
         """Close what is open, for a process that was reaped elsewhere."""
@@ -117,7 +149,8 @@ def begin(
     seccomp = find_filter(context, config)
     inputs = _raised(descriptors)
     try:
-        with Entrance(state, owner) as entrance:
+        span_id = names[0]
+        with Entrance(state, owner, spanned=bool(span_id), span_id=span_id or "") as entrance:
 
             def enter(view: View) -> tuple[Conversation, int]:
                 entered = EnteredWorld(
@@ -138,7 +171,8 @@ def begin(
     finally:
         for fd in inputs.values():
             os.close(fd)
-    return _let_run(Started(talk.pid, os.pidfd_open(talk.pid), master, state, span), talk, before)
+    started = Started(talk.pid, master, state, span, entrance.cgroup)
+    return _let_run(started, talk, before)
 
 
 def leave(started: Started, status: int) -> FsDiff | None:
@@ -171,8 +205,8 @@ def _let_run(
         end(talk)
         if before is None:
             started.close()
-        if started.span is not None:
-            leave(started, CannotExecuteError.status)
+        leave(started, CannotExecuteError.status)
+        started.used()
         raise
     talk.close()
     return started

@@ -48,12 +48,14 @@ def execute(
         request,
         cwd=directory_in(session.project, session.directory),
         env=environment_of(arguments),
-        timeout_s=timeout_of(arguments),
+        timeout_s=world.judge.timeout(timeout_of(arguments)),
     )
     if arguments.flag("json"):
         return _as_json(world, request)
     request = replace(request, pty=wants_terminal())
-    result = world.exec_attended(request, Foreground(request.timeout_s), descriptors)
+    result = world.exec_attended(
+        request, Foreground(request.timeout_s, budget=world.budget()), descriptors
+    )
     tell(arguments, result)
     return TIMED_OUT if result.timed_out else result.exit
 
@@ -63,6 +65,9 @@ def tell(arguments: Arguments, result: ExecResult) -> None:
     for problem in result.telemetry:
         reporter.warn(problem)
     _tell_decision(result)
+    for limit in () if result.resources is None else result.resources.limits_hit:
+        if limit.fatal:
+            reporter.warn(f"{limit.message} ({limit.hint})" if limit.hint else limit.message)
     if arguments.flag("quiet") or not sys.stderr.isatty():
         return
     line = summary_line(result, colour=has_colour(sys.stderr))

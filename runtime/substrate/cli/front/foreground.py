@@ -6,10 +6,11 @@ what it says is copied. A payload cannot change its modes or read what is typed 
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 
-from substrate.api.capture import GRACE_S, Ended
+from substrate.api.capture import GRACE_S, Ended, hits_of
 from substrate.kernel import signals
 from substrate.world.console import Listener, Relay, write_all
 from substrate.world.foreground import ForwardedSignals
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from substrate.api.capture import Start
+    from substrate.world.output import Budget
     from substrate.world.process import Started
 
 _CHUNK = 1 << 16
 # From the word that a shell is done to its end, if nothing of it goes on.
 _LAST_WORDS_S = 0.3
-_SIGTERM, _SIGKILL = 15, 9
+_SIGTERM = 15
 _KEYBOARD = (2, 3)  # SIGINT, SIGQUIT
 
 
@@ -41,15 +43,21 @@ class Foreground:
     has its terminal and must reap it.
     """
 
-    def __init__(self, timeout_s: float | None = None, listen: Listener | None = None) -> None:
+    def __init__(
+        self,
+        timeout_s: float | None = None,
+        listen: Listener | None = None,
+        budget: Budget | None = None,
+    ) -> None:
         self._timeout_s = timeout_s
         self._listen = listen
+        self._budget = budget
         self.left_running: Started | None = None
 
     def attend(self, start: Start, *, terminal: bool) -> Ended:
         """Start the command and stay with it to its end."""
-        presence = _Presence(terminal=terminal)
-        descriptors, ours, theirs = _streams(terminal=terminal)
+        presence = _Presence(self._budget, terminal=terminal)
+        descriptors, ours, theirs = _streams(terminal=terminal, counted=self._budget is not None)
         try:
             started = start(descriptors, terminal, presence.enter)
         except BaseException:
@@ -64,12 +72,14 @@ class Foreground:
         try:
             with watch:
                 said_end = presence.attend(started, ours, self._listen)
+            if self._budget is not None and self._budget.is_exceeded:
+                started.kill_all()
             goes_on = said_end and not started.has_ended(_LAST_WORDS_S)
         finally:
             presence.leave(keep_terminal=goes_on)
             code = 0 if goes_on else started.reap()
         self.left_running = started if goes_on else None
-        return Ended(code, watch.timed_out)
+        return Ended(code, watch.timed_out, limits_hit=hits_of(self._budget))
 
 
 class OwnStreams:
@@ -103,7 +113,8 @@ def _wait_on(_number: int, _frame: object) -> None:
 class _Presence:
     """Signals are passed on and the terminal is relayed, from before the program runs."""
 
-    def __init__(self, *, terminal: bool) -> None:
+    def __init__(self, budget: Budget | None, *, terminal: bool) -> None:
+        self._budget = budget
         self._terminal = terminal
         self._relay: Relay | None = None
         self._signals: ForwardedSignals | None = None
@@ -112,7 +123,7 @@ class _Presence:
         """Be there, for a process that waits to run its program."""
         if self._terminal:
             keyboard = 0 if os.isatty(0) else 1
-            self._relay = Relay(started.master_fd, keyboard, 1)
+            self._relay = Relay(started.master_fd, self._budget, keyboard, 1)
             self._relay.__enter__()
         resize = None if self._relay is None else self._relay.copy_size
         self._signals = ForwardedSignals(started.pid, resize)
@@ -125,7 +136,7 @@ class _Presence:
         if self._relay is not None:
             return self._relay.run(started.pidfd, listen)
         if ours:
-            _copy(ours, started.pidfd)
+            _copy(ours, started.pidfd, self._budget)
         else:
             started.has_ended(timeout_s=None)
         return False
@@ -174,10 +185,10 @@ class _Watch:
         self.timed_out = True
         self._started.signal(_SIGTERM)
         if not self._started.has_ended(GRACE_S):
-            self._started.signal(_SIGKILL)
+            self._started.kill_all()
 
 
-def _streams(*, terminal: bool) -> tuple[dict[int, int], dict[int, int], list[int]]:
+def _streams(*, terminal: bool, counted: bool) -> tuple[dict[int, int], dict[int, int], list[int]]:
     """Return what to give by number, what of ours to copy to where, and what to close."""
     given: dict[int, int] = {}
     ours: dict[int, int] = {}
@@ -190,14 +201,15 @@ def _streams(*, terminal: bool) -> tuple[dict[int, int], dict[int, int], list[in
         # Whoever else stands in the pipeline may be reading it.
         theirs.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
         given[0] = theirs[-1]
-    if os.isatty(2):
-        reading, writing = os.pipe2(os.O_CLOEXEC)
-        theirs.append(writing)
-        ours[2], given[2] = reading, writing
+    for number in (1, 2):
+        # Standard output is no terminal here, and counted only where there is a limit.
+        if counted or os.isatty(number):
+            ours[number], given[number] = os.pipe2(os.O_CLOEXEC)
+            theirs.append(given[number])
     return given, ours, theirs
 
 
-def _copy(ours: dict[int, int], pidfd: int) -> None:
+def _copy(ours: dict[int, int], pidfd: int, budget: Budget | None) -> None:
     """Copy each of ours to its number until the process has ended and all is read."""
     targets = {fd: number for number, fd in ours.items()}
     for fd in targets:
@@ -207,14 +219,16 @@ def _copy(ours: dict[int, int], pidfd: int) -> None:
         for fd in (pidfd, *targets):
             poll.register(fd, select.POLLIN)
         ready = {fd for fd, _ in poll.poll()}
-        read = [_pass_on(fd, targets) for fd in list(targets) if fd in ready]
+        read = [_pass_on(fd, targets, budget) for fd in list(targets) if fd in ready]
         if pidfd in ready and not any(read):
+            break
+        if budget is not None and budget.is_exceeded:
             break
     for fd in targets:
         os.close(fd)
 
 
-def _pass_on(fd: int, targets: dict[int, int]) -> bool:
+def _pass_on(fd: int, targets: dict[int, int], budget: Budget | None) -> bool:
     try:
         data = os.read(fd, _CHUNK)
     except BlockingIOError:
@@ -223,5 +237,13 @@ def _pass_on(fd: int, targets: dict[int, int]) -> bool:
         os.close(fd)
         del targets[fd]
         return False
-    write_all(targets[fd], data)
+    try:
+        write_all(targets[fd], data if budget is None else budget.take(data))
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO, errno.EBADF):
+            raise
+        # Nobody reads it: the command learns that as it would without us.
+        os.close(fd)
+        del targets[fd]
+        return False
     return True

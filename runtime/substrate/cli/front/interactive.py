@@ -106,9 +106,9 @@ class Shell:
                 cwd=directory,
                 env=(*environment_of(self._arguments), ("BASH_ENV", STATE_FILE)),
                 pty=True,
-                timeout_s=timeout_of(self._arguments),
+                timeout_s=self._world.judge.timeout(timeout_of(self._arguments)),
             )
-            foreground = Foreground(request.timeout_s, handover)
+            foreground = Foreground(request.timeout_s, handover, self._world.budget())
             result = self._world.exec_attended(
                 request,
                 foreground,
