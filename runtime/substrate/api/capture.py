@@ -10,7 +10,6 @@ import errno
 import os
 import select
 import time
-from hashlib import sha256
 
 from substrate.api.records import Output
 from substrate.record import record
@@ -51,6 +50,9 @@ class Kept:
     """One output stream. `spill` is the path of the file for what memory does not keep."""
 
     def __init__(self, limit: int, spill: str | None) -> None:
+        # Loaded for those whose output is kept: it costs 3 ms.
+        from hashlib import sha256
+
         self._limit = limit
         self._spill = spill
         self._head = bytearray()

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 from _blake2 import blake2b
-from tempfile import TemporaryDirectory
 
 from substrate import jsontext, resources
-from substrate.bundle.read import read_bundle
 from substrate.errors import (
     BundleError,
     RefusedError,
@@ -23,9 +21,8 @@ from substrate.errors import (
 from substrate.record import record, replace
 from substrate.trace.ids import is_session_id, new_session_id
 from substrate.world import state as states
-from substrate.world.create import BUNDLE_FILE, CreateRequest
-from substrate.world.run import Manner, run
-from substrate.world.store import World
+from substrate.world.store import CONFIG_FILE, World
+from substrate.world.stored import stored_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +51,7 @@ class Session:
     made: bool
     session_id: str
     bundle: str
+    output_bytes: int | None = None
 
 
 def find_project(directory: str) -> str:
@@ -162,6 +160,12 @@ def _session_id(world: World) -> str:
 
 
 def _make(context: Context, spec: WorldSpec, judge: Judge, warn: Callable[[str], None]) -> bool:
+    # Loaded where there is no world yet: it costs more than a command.
+    from tempfile import TemporaryDirectory
+
+    from substrate.world.create import CreateRequest
+    from substrate.world.run import Manner, run
+
     bundle = bundle_directory(spec.bundle or DEFAULT_BUNDLE)
     with TemporaryDirectory(prefix="substrate-") as directory:
         request = CreateRequest(
@@ -183,14 +187,16 @@ def _make(context: Context, spec: WorldSpec, judge: Judge, warn: Callable[[str],
 
 def _by_policy(context: Context, bundle: str, judge: Judge, directory: str) -> str:
     """Return the configuration to make the world of: the bundle's, or one the policy tightened."""
+    from substrate.bundle.read import read_bundle
+
     data, _ = read_bundle(bundle)
     extension = data.get("substrate")
     if not isinstance(extension, dict):
-        return BUNDLE_FILE
+        return CONFIG_FILE
     tightened = judge.settings(extension, context.allow_degraded)
     if tightened == extension:
-        return BUNDLE_FILE
-    path = os.path.join(directory, BUNDLE_FILE)
+        return CONFIG_FILE
+    path = os.path.join(directory, CONFIG_FILE)
     with open(path, "w", encoding="utf-8") as file:
         file.write(jsontext.dumps({**data, "substrate": tightened}, 2))
     return path
