@@ -6,7 +6,6 @@ written if it can be: nothing that goes wrong there changes what the command did
 
 from __future__ import annotations
 
-from substrate.api.codec import to_json
 from substrate.record import replace
 from substrate.trace.directory import trace_directory
 from substrate.trace.events import (
@@ -24,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from substrate.api.records import ExecRequest, ExecResult, Output, PolicyDecision
+    from substrate.api.records import ExecRequest, ExecResult, Output, PolicyDecision, Resources
 
 
 class Recorder:
@@ -109,7 +108,7 @@ class Recorder:
                 fs_diff=fs_diff,
                 stdout=_stream(result.stdout),
                 stderr=_stream(result.stderr),
-                resources=None if result.resources is None else to_json(result.resources),
+                resources=_resources(result.resources),
                 execution_origin=self._where,
                 degraded=result.degraded,
             )
@@ -125,6 +124,13 @@ def _decision(decision: PolicyDecision | None) -> Decision | None:
     if decision is None:
         return None
     return Decision(decision.action, decision.rule, decision.source, decision.reason)
+
+
+def _resources(used: Resources | None) -> dict[str, Any] | None:
+    if used is None:
+        return None
+    told = {name: getattr(used, name) for name in ("cpu_ms", "memory_peak", "oom_killed")}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 def _stream(output: Output | None) -> Stream | None:

@@ -23,7 +23,7 @@ class _ShortcutError(Exception):
 
 def _read_fast(words: list[str]) -> Outcome:
     try:
-        arguments = parse(words)
+        arguments = parse(table.RUNTIME, words)
     except UsageError:
         return "error"
     if arguments.verb in ("help", "version"):

@@ -40,6 +40,8 @@ def execute(
 
     `descriptors`: what the program has open beside its streams.
     """
+    # Before anything is made: it may be wrong.
+    request = replace(request, env=environment_of(arguments), timeout_s=timeout_of(arguments))
     if arguments.flag("no_world"):
         return _on_host(arguments, request)
     world = _ready_world(arguments)
@@ -47,8 +49,7 @@ def execute(
     request = replace(
         request,
         cwd=directory_in(session.project, session.directory),
-        env=environment_of(arguments),
-        timeout_s=world.judge.timeout(timeout_of(arguments)),
+        timeout_s=world.judge.timeout(request.timeout_s),
     )
     if arguments.flag("json"):
         return _as_json(world, request)
@@ -93,16 +94,14 @@ def _ready_world(arguments: Arguments) -> InProcessWorld:
 
 def _on_host(arguments: Arguments, request: ExecRequest) -> int:
     reporter.warn("this runs on the host itself: nothing is kept apart, nothing can be undone")
-    timeout_s = timeout_of(arguments)
-    request = replace(request, env=environment_of(arguments), timeout_s=timeout_s)
     project = spec_of(arguments).project_dir or ""
     policy = arguments.text("policy")
     host = Host(context_of(arguments).data, project, os.environ, policy)
     if not arguments.flag("json"):
-        result = host.exec_attended(request, OwnStreams(timeout_s))
+        result = host.exec_attended(request, OwnStreams(request.timeout_s))
         tell(arguments, result)
         return TIMED_OUT if result.timed_out else result.exit
-    capture = Capture(_given_input(), OUTPUT_BYTES, None, timeout_s)
+    capture = Capture(_given_input(), OUTPUT_BYTES, None, request.timeout_s)
     return _print_result(host.exec_attended(request, capture))
 
 

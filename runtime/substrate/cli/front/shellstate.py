@@ -186,7 +186,9 @@ def read_report(data: bytes) -> Report | None:
     """Return what a shell handed over, None while it is incomplete or when it is none."""
     if len(data) > LONGEST_REPORT or data.count(b"\0") != _FIELDS or data[-1:] != b"\0":
         return None
-    status, directory, left, *texts = map(os.fsdecode, data[:-1].split(b"\0"))
+    fields = [os.fsdecode(field) for field in data[:-1].split(b"\0")]
+    status, directory, left, variables, functions, traps, aliases, options = fields
     if not (status.isascii() and status.isdigit() and len(status) <= 3):
         return None
-    return Report(ShellState(directory, *texts, int(status)), left == "left")
+    state = ShellState(directory, variables, functions, traps, aliases, options, int(status))
+    return Report(state, left == "left")

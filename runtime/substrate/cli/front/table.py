@@ -21,7 +21,7 @@ NAME = "substrate"
 _OPTIONS = (
     Option(
         ("--command", "-c"),
-        "Run this text by bash in the session's world, the words behind it as $0, $1, …",
+        "Run this text by bash in the session's world, with the words behind it as $0 and so on.",
         TEXT,
         "COMMAND",
     ),
@@ -132,7 +132,7 @@ _VERBS = (
         ),
         (
             JSON,
-            Option(("--anchor",), "verify: what must be in the trace. May be given again.", MANY),
+            Option(("--anchor",), "verify: what must be in the trace. May be given again.", MANY, "ANCHOR"),
             Option(("--pruned",), "verify: the oldest segments may be gone."),
             Option(("--spans",), "verify: check the exact requests too."),
             Option(
