@@ -42,6 +42,22 @@ _SUBSTRATE = f"""\
 
 """
 
+_TAIL = """
+## Environment and files
+
+| what | root | an ordinary user |
+|---|---|---|
+| state: one small directory a world | `/run/substrate` | `$XDG_RUNTIME_DIR/substrate` |
+| data: the layers, what worlds changed | `/var/lib/substrate` | `$XDG_DATA_HOME/substrate` |
+| cache: may be removed at any time | `/var/cache/substrate` | `$XDG_CACHE_HOME/substrate` |
+
+`SUBSTRATE_HOME` puts all three under one directory, as `state`, `data` and `cache`. `--root DIR`
+names the state directory, and data is then `DIR-data` beside it. The XDG variables have their
+usual defaults; without a runtime directory of its own, an ordinary user's state is in
+`/tmp/substrate-UID`. A directory that others could change is refused. A world belongs to the
+state directory it was made in: another user, or another `SUBSTRATE_HOME`, does not see it.
+"""
+
 _TEXTS = {"substrate-runtime": (table.RUNTIME, _RUNTIME), "substrate": (SUBSTRATE, _SUBSTRATE)}
 _FILES = {"substrate-runtime": "cli/options.py", "substrate": "cli/front/table.py"}
 
@@ -60,6 +76,7 @@ def page(name: str) -> str:
     parts += [_verb(program, verb) for verb in program.verbs]
     parts += ["\n## Exit status\n\n", "| status | meaning |\n|---|---|\n"]
     parts += [f"| {status} | {meaning} |\n" for status, meaning in program.exit_statuses]
+    parts.append(_TAIL)
     return "".join(parts)
 
 
