@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from substrate.cli import front as front_package
 from substrate.cli import options as table
 from substrate.cli import verbs
-from substrate.cli import front as front_package
 from substrate.cli.front import table as front
 from substrate.cli.parse import parse
 
@@ -36,7 +36,9 @@ _ACCESSORS = {
 
 
 @EVERY_VERB
-def test_every_verb_has_a_summary_a_description_and_an_example(program: Program, verb: table.Verb) -> None:
+def test_every_verb_has_a_summary_a_description_and_an_example(
+    program: Program, verb: table.Verb
+) -> None:
     assert verb.summary[0].isupper()
     assert not verb.summary.endswith(".")
     assert verb.description.endswith(".")

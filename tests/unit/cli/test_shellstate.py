@@ -78,9 +78,9 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
 
 def test_variables_functions_aliases_and_the_directory_are_there_for_the_next(shell: Shell) -> None:
     shell.run('x=1; export Y="a  b"; f() { echo "f$1"; }; alias ll="echo LL"; cd /usr; umask 027')
-    assert shell.run('echo $x "$Y"; f 2; ll 3; pwd; umask; env | grep ^Y=; echo $x | grep -c x') == (
-        "1 a  b\nf2\nLL 3\n/usr\n0027\nY=a  b\n0\n"
-    )
+    assert shell.run(
+        'echo $x "$Y"; f 2; ll 3; pwd; umask; env | grep ^Y=; echo $x | grep -c x'
+    ) == ("1 a  b\nf2\nLL 3\n/usr\n0027\nY=a  b\n0\n")
     assert shell.run("cd ->/dev/null; pwd") == f"{shell.directory}\n"
 
 
