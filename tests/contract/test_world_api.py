@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import pytest
 
 from substrate.api.records import ExecRequest, WorldSpec
 from substrate.errors import SubstrateError, UsageError
+from substrate.trace.ids import new_span_id
 from tests.support.features import requires
 from tests.support.sessions import NEEDED, Place
 
@@ -98,8 +100,6 @@ def test_bytes_that_are_no_text_come_back_as_they_were(world: World) -> None:
 
 
 def test_long_output_is_cut_and_its_digest_is_of_all(world: World) -> None:
-    from hashlib import sha256
-
     result = world.exec(ExecRequest(command="yes | head -c 100000", output_bytes=10))
     assert result.stdout is not None
     assert result.stdout.text == "y\n" * 5
@@ -133,7 +133,7 @@ def test_the_end_of_the_time_is_the_end_of_the_command(world: World) -> None:
 
 
 def test_a_running_command_can_be_cancelled_by_its_span(world: World) -> None:
-    span_id = "00000000000000ca"
+    span_id = new_span_id()
     request = ExecRequest(command="echo began; exec sleep 60", span_id=span_id)
     began = threading.Event()
     results: list[int] = []
@@ -206,9 +206,10 @@ def test_a_request_without_one_command_is_refused(world: World, request_: ExecRe
 
 
 def test_a_span_id_is_used_once(world: World) -> None:
-    request = ExecRequest(argv=("true",), span_id="00000000000000ee")
+    span_id = new_span_id()
+    request = ExecRequest(argv=("true",), span_id=span_id)
     assert world.exec(request).exit == 0
-    with pytest.raises(SubstrateError, match="00000000000000ee"):
+    with pytest.raises(SubstrateError, match=span_id):
         world.exec(request)
 
 

@@ -39,6 +39,7 @@ _ACCESSORS = {
 def test_every_verb_has_a_summary_a_description_and_an_example(
     program: Program, verb: table.Verb
 ) -> None:
+    assert verb.module.startswith("substrate.cli."), program.name
     assert verb.summary[0].isupper()
     assert not verb.summary.endswith(".")
     assert verb.description.endswith(".")
