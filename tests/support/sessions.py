@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,6 +16,7 @@ from substrate.api.listening import listen
 from substrate.api.records import WorldSpec
 from substrate.api.sessions import complete
 from substrate.world.context import Context
+from tests.support.runtime import PYTHON, ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
     from substrate.api.protocol import World
 
 NEEDED = ("root", "userns", "overlayfs", "overlayfs.idmapped", "mount_setattr")
+
+
+PROGRAM = ROOT / ".venv/bin/substrate"
+_START = "import sys; from substrate.cli.shell import entry; sys.exit(entry())"
 
 
 class Place:
@@ -56,6 +63,39 @@ class Place:
         return InProcessWorld(
             self.context, str(self.project), self.environment, self.warnings.append
         )
+
+    @property
+    def argv(self) -> list[str]:
+        """The words that start `substrate`."""
+        if "COVERAGE_PROCESS_CONFIG" in os.environ:
+            # The launcher skips `site`, and with it the hook that starts coverage.
+            return [str(PYTHON), "-c", _START]
+        return [str(PROGRAM)]
+
+    @property
+    def whole_environment(self) -> dict[str, str]:
+        """What `substrate` is started with: the caller's, and how coverage is measured."""
+        names = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+        measured = {name: os.environ[name] for name in names if name in os.environ}
+        return measured | {"LANG": "C.UTF-8", "TERM": "dumb"} | self.environment
+
+    def call(
+        self,
+        *words: str,
+        stdin: str = "",
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Call `substrate` in the project and wait."""
+        return subprocess.run(
+            [*self.argv, *words], input=stdin, capture_output=True, text=True, timeout=60,
+            cwd=cwd or self.project, env=self.whole_environment | (env or {}), check=False,
+            errors="surrogateescape",
+        )  # fmt: skip
+
+    def end(self) -> None:
+        """End whatever session there is."""
+        self.call("end", "--force")
 
     @contextmanager
     def session(self) -> Iterator[InProcessWorld]:

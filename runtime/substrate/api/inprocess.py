@@ -214,7 +214,13 @@ class InProcessWorld:
 
         self._tell(lambda: self._record().world("deleted"))
         delete(self._context, self.session.world_id, self._warn, force=True)
-        self._session = None
+        self.close()
+
+    def close(self) -> None:
+        """Leave the session as it is and close what is open for it."""
+        recorder, self._recorder, self._session = self._recorder, None, None
+        if recorder is not None:
+            recorder.close()
 
     def changes(self, paths: tuple[str, ...] = ()) -> FsDiff:
         """Return what the session has changed in the project and not given to it yet.
@@ -235,6 +241,7 @@ class InProcessWorld:
         if parent is not None:
             session = replace(session, session_id=parent.session_id)
         above = None if parent is None else parent.span_id
+        self.close()
         self._session = session
         self._recorder = Recorder(self._context.data, session.session_id, session.world_id, above)
 
