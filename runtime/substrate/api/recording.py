@@ -41,6 +41,10 @@ class Recorder:
         self._world_id = world_id
         self._parent_span = parent_span
 
+    def close(self) -> None:
+        """Close the trace."""
+        self._writer.close()
+
     @property
     def _where(self) -> str:
         return "world" if self._world_id else "host"
