@@ -22,11 +22,13 @@ from substrate.cli.front.calls import (
 from substrate.cli.front.foreground import Foreground, OwnStreams, wants_terminal
 from substrate.cli.front.summary import summary_line
 from substrate.cli.terminal import has_colour, write
+from substrate.errors import SubstrateError
 from substrate.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from substrate.api.inprocess import InProcessWorld
+    from substrate.api.protocol import World
     from substrate.api.records import ExecRequest, ExecResult
     from substrate.cli.parse import Arguments
 
@@ -54,11 +56,24 @@ def execute(
     if arguments.flag("json"):
         return _as_json(world, request)
     request = replace(request, pty=wants_terminal())
-    result = world.exec_attended(
-        request, Foreground(request.timeout_s, budget=world.budget()), descriptors
-    )
+    foreground = Foreground(request.timeout_s, budget=world.budget())
+    result = complete(world, world.exec_attended(request, foreground, descriptors))
     tell(arguments, result)
     return TIMED_OUT if result.timed_out else result.exit
+
+
+def complete(world: World, result: ExecResult) -> ExecResult:
+    """Return a result with what the command changed, asked for where the result does not say.
+
+    When that cannot be told either, the result says why.
+    """
+    was_run = result.policy_decision is None or result.policy_decision.action != DENY
+    if result.fs_diff is not None or not was_run:
+        return result
+    try:
+        return replace(result, fs_diff=world.fs_diff(result.span_id))
+    except (SubstrateError, OSError) as error:
+        return replace(result, telemetry=(*result.telemetry, f"no diff of files: {error}"))
 
 
 def tell(arguments: Arguments, result: ExecResult) -> None:
@@ -107,7 +122,7 @@ def _on_host(arguments: Arguments, request: ExecRequest) -> int:
 
 def _as_json(world: InProcessWorld, request: ExecRequest) -> int:
     stdin = _given_input().decode("utf-8", "surrogateescape")
-    return _print_result(world.exec(replace(request, stdin=stdin or None)))
+    return _print_result(complete(world, world.exec(replace(request, stdin=stdin or None))))
 
 
 def _given_input() -> bytes:

@@ -18,7 +18,7 @@ from substrate.cli.front.calls import (
     timeout_of,
     world_of,
 )
-from substrate.cli.front.executing import tell
+from substrate.cli.front.executing import complete, tell
 from substrate.cli.front.foreground import Foreground
 from substrate.cli.front.jobs import Jobs
 from substrate.cli.front.shellstate import (
@@ -100,6 +100,8 @@ class Shell:
             self._run_in(line, directory)
 
     def _run_in(self, line: str, directory: str) -> None:
+        # It may have been changed since the last command.
+        self._world.apply_policy()
         with _Handover(self.state) as handover:
             request = ExecRequest(
                 command=line,
@@ -128,8 +130,8 @@ class Shell:
             self.state = report.state
             self.has_left = report.has_left
         self.state = replace(self.state, status=status)
-        self.last = result
-        tell(self._arguments, result)
+        self.last = complete(self._world, result)
+        tell(self._arguments, self.last)
 
     def _own(self, line: str) -> None:
         """Carry out `:VERB …` as `substrate VERB …` with the options of this shell."""

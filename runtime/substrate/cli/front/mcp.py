@@ -13,9 +13,9 @@ from substrate import __version__
 from substrate.api.codec import to_json
 from substrate.api.records import ExecRequest
 from substrate.cli.front.calls import spec_of, timeout_of, world_of
-from substrate.errors import DependencyError, SubstrateError, UsageError
+from substrate.cli.front.executing import complete
+from substrate.errors import DependencyError, SubstrateError
 from substrate.policy.explain import why
-from substrate.record import replace
 from substrate.trace.ids import new_span_id
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def run(arguments: Arguments) -> int:
     world = world_of(arguments)
     world.ensure_session(spec_of(arguments))
     server: MCPServer[Any] = MCPServer(
-        "substrate", instructions=_INSTRUCTIONS, version=__version__, log_level="WARNING"
+        "substrate", instructions=_INSTRUCTIONS, version=__version__, log_level="CRITICAL"
     )
     add_tools(server, _Tools(world, timeout_of(arguments)))
     server.run("stdio")
@@ -103,11 +103,10 @@ class _Tools:
             output_bytes=_OUTPUT_BYTES,
         )
         try:
-            result = await anyio.to_thread.run_sync(self._exec, request, abandon_on_cancel=True)
+            return await anyio.to_thread.run_sync(self._exec, request, abandon_on_cancel=True)
         except anyio.get_cancelled_exc_class():
             self._world.cancel(request.span_id or "", 9)
             raise
-        return result
 
     def diff(self, paths: list[str] | None = None) -> dict[str, Any]:
         """Return what the session changed."""
@@ -122,7 +121,7 @@ class _Tools:
         return _told(lambda: why(self._world.judge.policy, command))
 
     def _exec(self, request: ExecRequest) -> dict[str, Any]:
-        return _told(lambda: to_json(_short(self._world.exec(request))))
+        return _told(lambda: to_json(complete(self._world, self._world.exec(request))))
 
     def _directory(self, cwd: str | None) -> str | None:
         if cwd is None or os.path.isabs(cwd):
@@ -130,15 +129,12 @@ class _Tools:
         return os.path.normpath(os.path.join(self._world.session.directory, cwd))
 
 
-def _short(result: Any) -> Any:
-    """Return a result without the details of each path, which `what_changed` has."""
-    return replace(result, evidence=None)
-
-
 def _told(act: Any) -> dict[str, Any]:
+    from mcp.server.mcpserver.exceptions import ToolError
+
     try:
         found: dict[str, Any] = act()
     except SubstrateError as error:
         hint = f" (hint: {error.hint})" if error.hint else ""
-        raise UsageError(error.message + hint) from None
+        raise ToolError(error.message + hint) from None
     return found

@@ -132,7 +132,12 @@ _VERBS = (
         ),
         (
             JSON,
-            Option(("--anchor",), "verify: what must be in the trace. May be given again.", MANY, "ANCHOR"),
+            Option(
+                ("--anchor",),
+                "verify: what must be in the trace. May be given again.",
+                MANY,
+                "ANCHOR",
+            ),
             Option(("--pruned",), "verify: the oldest segments may be gone."),
             Option(("--spans",), "verify: check the exact requests too."),
             Option(
