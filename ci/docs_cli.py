@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT / "runtime"))
 
 from substrate.cli import options as table  # noqa: E402 -- after the source root is on the path
 from substrate.cli.front.table import PROGRAM as SUBSTRATE  # noqa: E402
+from substrate.cli.grammar import Program  # noqa: E402
 
 _SYNTAX = """\
 Options take their value as `--name value`, `--name=value` or `-n value`; flags of one letter can
@@ -80,7 +81,7 @@ def page(name: str) -> str:
     return "".join(parts)
 
 
-def _verb(program: table.Program, verb: table.Verb) -> str:
+def _verb(program: Program, verb: table.Verb) -> str:
     words = [program.name, verb.name, *(["[OPTIONS]"] if verb.options else [])]
     for operand in verb.operands:
         name = operand.name + ("…" if operand.repeat else "")

@@ -19,7 +19,7 @@ from substrate.world.context import Context
 from tests.support.runtime import PYTHON, ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
     from substrate.api.protocol import World
@@ -44,7 +44,8 @@ class Place:
     @property
     def context(self) -> Context:
         """Where things are kept."""
-        return Context(*(str(self.home / name) for name in ("state", "data", "cache")))
+        state, data, cache = (str(self.home / name) for name in ("state", "data", "cache"))
+        return Context(state, data, cache)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -98,7 +99,7 @@ class Place:
         self.call("end", "--force")
 
     @contextmanager
-    def session(self) -> Iterator[InProcessWorld]:
+    def session(self) -> Generator[InProcessWorld, None, None]:
         """Give a session, ended afterwards."""
         world = self.world()
         world.ensure_session(WorldSpec())
@@ -108,7 +109,7 @@ class Place:
             world.destroy()
 
     @contextmanager
-    def agent(self) -> Iterator[str]:
+    def agent(self) -> Generator[str, None, None]:
         """Serve a world and give the socket's path."""
         path = str(self.home / "agent.sock")
         spec = complete(WorldSpec(), str(self.project))
@@ -124,7 +125,7 @@ class Place:
             thread.join()
 
     @contextmanager
-    def by(self, kind: str) -> Iterator[World]:
+    def by(self, kind: str) -> Generator[World, None, None]:
         """Give a session's world of this kind: `inprocess` or `agent`."""
         if kind == "inprocess":
             with self.session() as world:

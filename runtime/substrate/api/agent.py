@@ -143,7 +143,8 @@ class Agent:
                 return codec.to_json(self._world.fs_diff(codec.span_id(span_id)))
             case ["v1", "spans", span_id, "scopes"]:
                 return codec.to_json(self._world.scopes(codec.span_id(span_id)))
-        raise _not_found("GET", path)
+            case _:
+                raise _not_found("GET", path)
 
     def _act(self, method: str, path: str, body: bytes) -> Any:
         match (method, path):
@@ -157,7 +158,8 @@ class Agent:
                 return {}
             case ("POST", "/v1/execute/cancel"):
                 return {"signalled": self._cancel(read_json(body))}
-        raise _not_found(method, path)
+            case _:
+                raise _not_found(method, path)
 
     def _ensure(self, asked: WorldSpec) -> str:
         for name in ("id", "bundle", "project_dir"):

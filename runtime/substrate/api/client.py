@@ -17,7 +17,7 @@ from substrate.trace.ids import new_span_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from typing import Any
 
     from substrate.api.protocol import OnOutput
@@ -125,7 +125,7 @@ class AgentWorld:
 
 
 @contextmanager
-def _whole() -> Iterator[None]:
+def _whole() -> Generator[None, None, None]:
     """Turn what a connection's early end raises into an error for people."""
     try:
         yield

@@ -235,7 +235,7 @@ FIELDS: dict[type, dict[str, Read]] = {
     WorldSpec: {"id": _word, "bundle": _word, "project_dir": _word, "reuse": _flag},
 }
 _STRICT = (ExecRequest, WorldSpec)
-_REQUIRED = {
+_REQUIRED: dict[type, tuple[str, ...]] = {
     Limit: ("name", "message"),
     Output: ("text", "size", "sha256"),
     Scope: ("host", "port", "protocol"),

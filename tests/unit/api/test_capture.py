@@ -14,8 +14,9 @@ from substrate.api import capture
 from substrate.api.capture import Kept
 
 if TYPE_CHECKING:
-    import pytest
     from pathlib import Path
+
+    import pytest
 
 _PIECES = st.lists(st.binary(max_size=9), max_size=6)
 

@@ -103,7 +103,7 @@ class Editor:
 
     def _status(self) -> StyleAndTextTuples:
         shell = self._shell
-        parts = []
+        parts: list[str] = []
         if shell.last is not None and shell.last.fs_diff is not None:
             parts.append("last: " + stat_line(shell.last.fs_diff))
         if shell.jobs.count():

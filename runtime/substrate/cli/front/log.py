@@ -54,7 +54,8 @@ def _spans(directory: str, world_id: str | None) -> list[dict[str, Any]]:
 
 
 def _row(span: dict[str, Any]) -> tuple[str, ...]:
-    summary = (span.get("fs_diff") or {}).get("summary") or {}
+    diff: dict[str, Any] = span.get("fs_diff") or {}
+    summary: dict[str, int] = diff.get("summary") or {}
     changed = summary.get("files", 0) + summary.get("dirs", 0)
     # The line feeds of a command are told from its end.
     command = command_text(span).removeprefix("$ ")
