@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "runtime"))
 
 from substrate.cli import options as table  # noqa: E402 -- after the source root is on the path
 from substrate.cli.front.table import PROGRAM as SUBSTRATE  # noqa: E402
-from substrate.cli.grammar import Program  # noqa: E402
+from substrate.cli.grammar import Program  # noqa: E402, TC001 -- as the others
 
 _SYNTAX = """\
 Options take their value as `--name value`, `--name=value` or `-n value`; flags of one letter can
@@ -28,8 +28,8 @@ _RUNTIME = f"""\
 Runs OCI bundles in worlds: containers whose every change can be seen. Verbs, options and log
 follow runc; crun's options are accepted too.
 
-{_SYNTAX}An error is one line on standard error, `{table.PROGRAM}: message`, and mostly a second line,
-`hint: …`. With `--log FILE` it is also appended to FILE, as one line for people or, with
+{_SYNTAX}An error is one line on standard error, `{table.PROGRAM}: message`, and mostly a second
+line, `hint: …`. With `--log FILE` it is also appended to FILE, as one line for people or, with
 `--log-format json`, as one JSON object with `level`, `msg` and `time`. Nothing is written to FILE
 on success.
 
@@ -38,8 +38,8 @@ on success.
 _SUBSTRATE = f"""\
 {SUBSTRATE.summary}
 
-{_SYNTAX}An error is one line on standard error, `{SUBSTRATE.name}: message`, and mostly a second line,
-`hint: …`.
+{_SYNTAX}An error is one line on standard error, `{SUBSTRATE.name}: message`, and mostly a second
+line, `hint: …`.
 
 """
 
