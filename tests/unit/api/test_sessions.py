@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,7 +31,7 @@ def test_the_project_is_the_repository_around_the_directory(tmp_path: Path) -> N
     assert sessions.find_project(str(inner)) == str(inner.parent)
 
 
-@given(st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=80))
+@given(st.binary(min_size=1, max_size=80).map(os.fsdecode))
 def test_every_project_has_an_id_that_worlds_may_have(path: str) -> None:
     first = sessions.world_id_of(f"/{path}", "host-project")
     check_id(first)

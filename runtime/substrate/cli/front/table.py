@@ -15,6 +15,7 @@ from substrate.cli.grammar import (
     Program,
     Verb,
 )
+from substrate.cli.layer_verbs import LAYER_VERBS
 
 NAME = "substrate"
 
@@ -97,12 +98,7 @@ _VERBS = (
         " Paths are relative to the project.",
         ("substrate diff", "substrate diff --stat src", "substrate diff --json"),
         (_PATHS,),
-        (
-            JSON,
-            Option(("--stat",), "Print the number of files and bytes instead of the paths."),
-            Option(("--name-status",), "Print one letter and the path for each change."),
-            Option(("--all",), "Include files that were touched and are unchanged."),
-        ),
+        LAYER_VERBS[0].options,
     ),
     _verb(
         "log",
