@@ -1,6 +1,6 @@
-"""Write docs/reference/substrate-runtime.md from the table of the command line.
+"""Write docs/reference/substrate-runtime.md and substrate.md from the tables of the command lines.
 
-Usage: python ci/docs_cli.py          (a test fails when the page and the table differ)
+Usage: python ci/docs_cli.py          (a test fails when a page and its table differ)
 """
 
 from __future__ import annotations
@@ -9,33 +9,39 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "reference" / "substrate-runtime.md"
+REFERENCE = ROOT / "docs" / "reference"
 
 sys.path.insert(0, str(ROOT / "runtime"))
 
 from substrate.cli import options as table  # noqa: E402 -- after the source root is on the path
+from substrate.cli.front.table import PROGRAM as SUBSTRATE  # noqa: E402
+from substrate.cli.grammar import Program  # noqa: E402, TC001 -- as the others
 
-_HEAD = f"""\
-<!-- Written by ci/docs_cli.py from runtime/substrate/cli/options.py: change the table. -->
-
-# {table.PROGRAM}
-
-    {table.PROGRAM} [OPTIONS] VERB …
-
-Runs OCI bundles in worlds: containers whose every change can be seen. Verbs, options and log
-follow runc; crun's options are accepted too.
-
+_SYNTAX = """\
 Options take their value as `--name value`, `--name=value` or `-n value`; flags of one letter can
 be joined; `--` ends the options. The options in the next section go before the verb, those of a
 verb after it.
 
-An error is one line on standard error, `{table.PROGRAM}: message`, and mostly a second line,
-`hint: …`. With `--log FILE` it is also appended to FILE, as one line for people or, with
+"""
+
+_RUNTIME = f"""\
+Runs OCI bundles in worlds: containers whose every change can be seen. Verbs, options and log
+follow runc; crun's options are accepted too.
+
+{_SYNTAX}An error is one line on standard error, `{table.PROGRAM}: message`, and mostly a second
+line, `hint: …`. With `--log FILE` it is also appended to FILE, as one line for people or, with
 `--log-format json`, as one JSON object with `level`, `msg` and `time`. Nothing is written to FILE
 on success.
 
 """
 
+_SUBSTRATE = f"""\
+{SUBSTRATE.summary}
+
+{_SYNTAX}An error is one line on standard error, `{SUBSTRATE.name}: message`, and mostly a second
+line, `hint: …`.
+
+"""
 
 _TAIL = """
 ## Environment and files
@@ -53,19 +59,30 @@ usual defaults; without a runtime directory of its own, an ordinary user's state
 state directory it was made in: another user, or another `SUBSTRATE_HOME`, does not see it.
 """
 
+_TEXTS = {"substrate-runtime": (table.RUNTIME, _RUNTIME), "substrate": (SUBSTRATE, _SUBSTRATE)}
+_FILES = {"substrate-runtime": "cli/options.py", "substrate": "cli/front/table.py"}
 
-def page() -> str:
-    """Return the reference page in Markdown."""
-    parts = [_HEAD, "## Global options\n\n", _options(table.GLOBAL_OPTIONS), "\n## Verbs\n\n"]
-    parts += [f"- [`{verb.name}`](#{verb.name}): {verb.summary}\n" for verb in table.VERBS]
-    parts += [_verb(verb) for verb in table.VERBS]
+
+def page(name: str) -> str:
+    """Return the reference page of a program in Markdown."""
+    program, text = _TEXTS[name]
+    parts = [
+        f"<!-- Written by ci/docs_cli.py from runtime/substrate/{_FILES[name]}: change the table."
+        f" -->\n\n# {name}\n\n    {name} [OPTIONS] {program.usage}\n\n{text}",
+        "## Global options\n\n",
+        _options(program.options),
+        "\n## Verbs\n\n",
+    ]
+    parts += [f"- [`{verb.name}`](#{verb.name}): {verb.summary}\n" for verb in program.verbs]
+    parts += [_verb(program, verb) for verb in program.verbs]
     parts += ["\n## Exit status\n\n", "| status | meaning |\n|---|---|\n"]
-    parts += [f"| {status} | {meaning} |\n" for status, meaning in table.EXIT_STATUSES]
-    return "".join([*parts, _TAIL])
+    parts += [f"| {status} | {meaning} |\n" for status, meaning in program.exit_statuses]
+    parts.append(_TAIL)
+    return "".join(parts)
 
 
-def _verb(verb: table.Verb) -> str:
-    words = [table.PROGRAM, verb.name, *(["[OPTIONS]"] if verb.options else [])]
+def _verb(program: Program, verb: table.Verb) -> str:
+    words = [program.name, verb.name, *(["[OPTIONS]"] if verb.options else [])]
     for operand in verb.operands:
         name = operand.name + ("…" if operand.repeat else "")
         words.append(name if operand.required else f"[{name}]")
@@ -111,4 +128,5 @@ def _choices(choices: tuple[str, ...]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for name in _TEXTS:
+        (REFERENCE / f"{name}.md").write_text(page(name), encoding="utf-8")

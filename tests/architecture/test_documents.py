@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from substrate.cli.front.table import PROGRAM
 from substrate.cli.runtime import VERBS
 from tests.support import source
 
@@ -18,6 +19,7 @@ _BUNDLES = sorted(path for path in (source.ROOT / "bundles").iterdir() if path.i
 _SCHEMAS = sorted((source.ROOT / "schemas").glob("*.json"))
 _LINK = re.compile(r"\]\((?!https?://|mailto:|#)([^)#\s]+)")
 _VERB = re.compile(r"\bsubstrate-runtime ([a-z]+)\b")
+_FRONT_VERB = re.compile(r"^(?:\$ )?(?:sudo )?substrate ([a-z]+)\b", re.MULTILINE)
 _SCRIPT = re.compile(r"(?<![\w/.])ci/[a-z_/-]+(?:\.\w+)?")
 _CODE = re.compile(r"```.*?\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 
@@ -64,6 +66,8 @@ def test_commands_in_documents_exist(document: Path) -> None:
     verbs = {verb for line in lines for verb in _VERB.findall(line)}
     scripts = {script for line in lines for script in _SCRIPT.findall(line)}
     assert verbs <= {*VERBS, "help", "version"}
+    own = {verb for line in lines for verb in _FRONT_VERB.findall(line)}
+    assert own <= {verb.name for verb in PROGRAM.verbs}
     assert [script for script in scripts if not (source.ROOT / script).exists()] == []
 
 

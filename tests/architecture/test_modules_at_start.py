@@ -6,9 +6,11 @@ Which modules are loaded is tested, not how long that takes: it is the same on e
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +19,11 @@ import pytest
 from substrate.cli.runtime import VERBS
 from tests.support import source
 from tests.support.features import requires
+from tests.support.sessions import Place
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.runtime import Runtime
 
 _ALLOWED = {
@@ -35,6 +40,15 @@ _PATH = (
 )
 
 
+@pytest.fixture
+def place() -> Iterator[Place]:
+    folder = Path(tempfile.mkdtemp(prefix="sw-mod-", dir="/tmp"))
+    made = Place(folder)
+    yield made
+    made.end()
+    shutil.rmtree(folder)
+
+
 @pytest.mark.parametrize("verb", _HOT)
 def test_hot_verb_imports_only_what_is_allowed(verb: str) -> None:
     code = f"{_PATH}; import substrate.cli.runtime, {VERBS[verb]}"
@@ -44,7 +58,7 @@ def test_hot_verb_imports_only_what_is_allowed(verb: str) -> None:
 def test_reading_the_command_line_loads_no_room_below_the_floor() -> None:
     code = (
         f"{_PATH}; from substrate.cli.parse import parse; import substrate.cli.runtime;"
-        " parse(['state', 'x'])"
+        " from substrate.cli.options import RUNTIME; parse(RUNTIME, ['state', 'x'])"
     )
     loaded = {name for name in _loaded_by(code) if name.startswith("substrate.")}
     # Signals have their handlers before anything else is read.
@@ -132,3 +146,20 @@ def _foreign(names: set[str]) -> list[str]:
     return sorted(
         name for name in names if name.split(".")[0] != "substrate" and name not in _ALLOWED
     )
+
+
+@requires("root", "userns", "overlayfs", "overlayfs.idmapped")
+def test_a_command_of_a_session_loads_nothing_of_the_other_ways_in(place: Place) -> None:
+    assert place.call("-c", "true").returncode == 0
+    launcher = f"import sys; {_PATH}; from substrate.cli.shell import entry; entry()"
+    done = subprocess.run(
+        [sys.executable, "-ISE", "-X", "importtime", "-c", launcher, "-c", "true"],
+        capture_output=True, text=True, check=True, env=place.whole_environment,
+        cwd=place.project, timeout=60,
+    )  # fmt: skip
+    names = set(re.findall(r"\|\s+(\S+)$", done.stderr, re.MULTILINE))
+    assert "substrate.api.inprocess" in names
+    heavy = {"click", "prompt_toolkit", "h11", "mcp", "yaml", "jsonschema", "ssl", "socket"}
+    heavy |= {"asyncio", "dataclasses", "threading", "tempfile", "sqlite3", "subprocess"}
+    assert {name.split(".")[0] for name in names} & heavy == set()
+    assert "substrate.isolation.sequence" not in names

@@ -77,6 +77,7 @@ _TEST_FEATURES: dict[str, Callable[[], str]] = {
     "project_quotas": _project_quotas,
     "machines": _machines,
     "gcc": lambda: _program("gcc"),
+    "tmux": lambda: _program("tmux") or _program("less"),
     "git": lambda: _program("git"),
     "strace": lambda: _program("strace"),
     "busybox": lambda: _program("busybox"),

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from click.shell_completion import get_completion_class
 
 from substrate.cli.help import program
-from substrate.cli.options import PROGRAM
+from substrate.cli.options import RUNTIME
 from substrate.cli.terminal import write
 
 if TYPE_CHECKING:
+    from substrate.cli.grammar import Program
     from substrate.cli.parse import Arguments
 
 # What comes back is what click's scripts read: a type (plain, dir, file), the word, its help.
@@ -86,15 +87,26 @@ complete --no-files --command substrate-runtime --arguments '(_substrate_runtime
 
 def run(arguments: Arguments) -> int:
     """Print the script of the shell, or with --answer what may come next on its line."""
+    return show(RUNTIME, arguments)
+
+
+def show(shown: Program, arguments: Arguments) -> int:
+    """Do so for one program."""
     shell = arguments.operands[0]
-    write(answer(shell) if arguments.flag("answer") else _SCRIPTS[shell])
+    write(answer(shown, shell) if arguments.flag("answer") else _script(shown, shell))
     return 0
 
 
-def answer(shell: str) -> str:
+def answer(shown: Program, shell: str) -> str:
     """Return the completions of the line in COMP_WORDS and COMP_CWORD, as click's scripts do."""
     dialect = get_completion_class(shell)
     if dialect is None:
         return ""
-    lines = dialect(program(), {}, PROGRAM, "").complete()
+    lines = dialect(program(shown), {}, shown.name, "").complete()
     return lines + "\n" if lines else ""
+
+
+def _script(shown: Program, shell: str) -> str:
+    function = "_" + shown.name.replace("-", "_")
+    script = _SCRIPTS[shell].replace(RUNTIME.name, shown.name)
+    return script.replace("_substrate_runtime", function)

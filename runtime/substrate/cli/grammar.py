@@ -39,6 +39,10 @@ class Option:
         self.default = default
 
 
+HELP = Option(("--help", "-h"), "Show this help and exit.")
+JSON = Option(("--json",), "Print JSON instead of text.")
+
+
 class Operand:
     """One positional argument; `repeat` means all that remain."""
 
@@ -99,4 +103,30 @@ class Verb:
         self.command_name = command_name
 
 
-JSON = Option(("--json",), "Print JSON instead of text.")
+class Program:
+    """One executable: the options before a verb, its verbs, the meaning of its exit statuses."""
+
+    __slots__ = ("exit_statuses", "name", "options", "summary", "usage", "verbs")
+
+    def __init__(
+        self,
+        name: str,
+        summary: str,
+        options: tuple[Option, ...],
+        verbs: tuple[Verb, ...],
+        exit_statuses: tuple[tuple[str, str], ...],
+        usage: str = "VERB …",
+    ) -> None:
+        self.name = name
+        self.summary = summary
+        self.options = options
+        self.verbs = verbs
+        self.exit_statuses = exit_statuses
+        self.usage = usage
+
+    def verb_named(self, name: str) -> Verb | None:
+        """Return the row of a verb, or None."""
+        for verb in self.verbs:
+            if verb.name == name:
+                return verb
+        return None

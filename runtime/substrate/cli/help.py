@@ -1,4 +1,4 @@
-"""Help, from the table in `options.py`, by click.
+"""Help, from the table of a program, by click.
 
 The click commands here describe and complete; they are never run. Loading click costs three
 times what a verb does, so only help and completion come here.
@@ -12,7 +12,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from substrate.cli import options as table
+from substrate.cli import grammar as table
+from substrate.cli.options import RUNTIME
 from substrate.cli.parse import Arguments, read_number, read_user, unknown_verb
 from substrate.cli.terminal import write
 
@@ -21,59 +22,69 @@ _WIDEST = 100
 
 def run(arguments: Arguments) -> int:
     """Print the help of the verb that was named, or of the program."""
-    name = arguments.operands[0] if arguments.operands else None
-    write(render(name, _terminal_width()))
+    show(RUNTIME, arguments)
     return 0
 
 
-def render(name: str | None, width: int) -> str:
+def show(shown: table.Program, arguments: Arguments) -> None:
+    """Print the help of the verb of a program that the operand names, or of the program."""
+    name = arguments.operands[0] if arguments.operands else None
+    write(render(shown, name, terminal_width()))
+
+
+def render(shown: table.Program, name: str | None, width: int) -> str:
     """Return the help of one verb, or of the program, at most `width` columns wide."""
-    root = program()
+    root = program(shown)
     command: click.Command = root
-    path = table.PROGRAM
+    path = shown.name
     if name is not None:
         if name not in root.commands:
-            raise unknown_verb(name)
+            raise unknown_verb(shown, name)
         command = root.commands[name]
         path = f"{path} {name}"
     context = click.Context(command, info_name=path, terminal_width=width)
     return command.get_help(context) + "\n"
 
 
-def program() -> click.Group:
-    """Return the whole command line as click commands."""
-    return _Program(
-        table.PROGRAM,
-        help="Run OCI bundles in worlds: containers whose every change can be seen.",
-        params=[_option(option) for option in table.GLOBAL_OPTIONS],
-        commands={verb.name: _command(verb) for verb in table.VERBS},
+def program(shown: table.Program) -> click.Group:
+    """Return a whole command line as click commands."""
+    root = _Program(
+        shown.name,
+        help=shown.summary,
+        params=[_option(option) for option in shown.options],
+        commands={verb.name: _command(shown, verb) for verb in shown.verbs},
         add_help_option=False,
-        subcommand_metavar="VERB …",
+        subcommand_metavar=shown.usage,
         options_metavar="[OPTIONS]",
     )
+    root.shown = shown
+    return root
 
 
 class _Program(click.Group):
     """The help of the program: verbs in the table's order, then the exit statuses."""
+
+    shown: table.Program
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
-            formatter.write_dl([(verb.name, verb.summary) for verb in table.VERBS])
+            formatter.write_dl([(verb.name, verb.summary) for verb in self.shown.verbs])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Exit status"):
-            formatter.write_dl(list(table.EXIT_STATUSES))
+            formatter.write_dl(list(self.shown.exit_statuses))
         formatter.write_paragraph()
-        formatter.write_text(f"`{table.PROGRAM} help VERB` has the options of a verb.")
+        formatter.write_text(f"`{self.shown.name} help VERB` has the options of a verb.")
 
 
 class _VerbCommand(click.Command):
     """The help of one verb: its examples after its options."""
 
     examples: tuple[str, ...] = ()
+    program_name = ""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Examples"):
@@ -82,7 +93,7 @@ class _VerbCommand(click.Command):
                 formatter.write(f"{'':{formatter.current_indent}}{example}\n")
         formatter.write_paragraph()
         formatter.write_text(
-            f"`{table.PROGRAM} --help` has the options that go before the verb and the exit"
+            f"`{self.program_name} --help` has the options that go before the verb and the exit"
             " statuses."
         )
 
@@ -93,8 +104,8 @@ class _VerbCommand(click.Command):
         return super().shell_complete(ctx, incomplete)
 
 
-def _command(verb: table.Verb) -> click.Command:
-    params: list[click.Parameter] = [_operand(operand) for operand in verb.operands]
+def _command(shown: table.Program, verb: table.Verb) -> click.Command:
+    params: list[click.Parameter] = [_operand(shown, operand) for operand in verb.operands]
     if verb.takes_command:
         params.append(
             click.Argument(
@@ -111,10 +122,11 @@ def _command(verb: table.Verb) -> click.Command:
         context_settings={"allow_interspersed_args": not verb.takes_command},
     )
     command.examples = verb.examples
+    command.program_name = shown.name
     return command
 
 
-def _operand(operand: table.Operand) -> click.Argument:
+def _operand(shown: table.Program, operand: table.Operand) -> click.Argument:
     metavar = operand.name + ("…" if operand.repeat else "")
     return click.Argument(
         [operand.name.lower()],
@@ -122,7 +134,7 @@ def _operand(operand: table.Operand) -> click.Argument:
         nargs=-1 if operand.repeat else 1,
         type=click.Choice(operand.choices) if operand.choices else None,
         metavar=metavar if operand.required else f"[{metavar}]",
-        shell_complete=_complete_verb if operand.name == "VERB" else None,
+        shell_complete=_complete_verb(shown) if operand.name == "VERB" else None,
     )
 
 
@@ -155,17 +167,21 @@ def _value_type(option: table.Option) -> Any:
     return click.STRING
 
 
-def _complete_verb(
-    _context: click.Context, _parameter: click.Parameter, start: str
-) -> list[CompletionItem[Any]]:
-    return [
-        CompletionItem(verb.name, help=verb.summary)
-        for verb in table.VERBS
-        if verb.name.startswith(start)
-    ]
+def _complete_verb(shown: table.Program) -> Any:
+    def complete(
+        _context: click.Context, _parameter: click.Parameter, start: str
+    ) -> list[CompletionItem[Any]]:
+        return [
+            CompletionItem(verb.name, help=verb.summary)
+            for verb in shown.verbs
+            if verb.name.startswith(start)
+        ]
+
+    return complete
 
 
-def _terminal_width() -> int:
+def terminal_width() -> int:
+    """Return how wide help may be on standard output."""
     if not sys.stdout.isatty():
         return 80
     import shutil

@@ -12,6 +12,7 @@ from __future__ import annotations
 from substrate.cli.grammar import (
     CHOICE,
     FLAG,
+    HELP,
     JSON,
     MANY,
     NUMBER,
@@ -19,18 +20,17 @@ from substrate.cli.grammar import (
     USER,
     Operand,
     Option,
+    Program,
     Verb,
 )
 from substrate.cli.layer_verbs import LAYER_VERBS
 
 __all__ = [
     "CHOICE", "EXIT_STATUSES", "FLAG", "GLOBAL_OPTIONS", "HELP", "JSON", "MANY", "NUMBER",
-    "PROGRAM", "TEXT", "USER", "VERBS", "Operand", "Option", "Verb", "verb_named",
+    "PROGRAM", "RUNTIME", "TEXT", "USER", "VERBS", "Operand", "Option", "Verb",
 ]  # fmt: skip
 
 PROGRAM = "substrate-runtime"
-
-HELP = Option(("--help", "-h"), "Show this help and exit.")
 
 GLOBAL_OPTIONS = (
     Option(("--root",), "Keep the state of worlds in this directory.", TEXT, "DIR"),
@@ -465,10 +465,10 @@ EXIT_STATUSES = (
     ("130", "interrupted from the keyboard"),
 )
 
-
-def verb_named(name: str) -> Verb | None:
-    """Return the row of a verb, or None."""
-    for verb in VERBS:
-        if verb.name == name:
-            return verb
-    return None
+RUNTIME = Program(
+    PROGRAM,
+    "Run OCI bundles in worlds: containers whose every change can be seen.",
+    GLOBAL_OPTIONS,
+    VERBS,
+    EXIT_STATUSES,
+)

@@ -1,8 +1,9 @@
 """The command line in, `Arguments` out: the parser of every call.
 
-It reads the table in `options.py` as GNU's getopt_long would: `--name value`, `--name=value`,
-`-n value`, `-nvalue`, clustered flags, `--` ends the options. A single dash before a long name,
-which Go programs take, is refused by name: `-detach` would otherwise mean `-d -e tach`.
+It reads the table of a program (`options.py`, `front/table.py`) as GNU's getopt_long would:
+`--name value`, `--name=value`, `-n value`, `-nvalue`, clustered flags, `--` ends the options. A
+single dash before a long name, which Go programs take, is refused by name: `-detach` would
+otherwise mean `-d -e tach`.
 
 argparse costs 6 ms to import and click 24, several times what a whole verb costs; click reads the
 same table for help and completion (`help.py`), and a test holds the two readers equal.
@@ -10,14 +11,14 @@ same table for help and completion (`help.py`), and a test holds the two readers
 
 from __future__ import annotations
 
-from substrate.cli import options as table
+from substrate.cli import grammar as table
 from substrate.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from substrate.cli.options import Option, Verb
+    from substrate.cli.grammar import Option, Program, Verb
 
     Value = str | int | bool | list[str]
     Values = dict[str, Value]
@@ -47,6 +48,10 @@ class Arguments:
         self.operands = operands
         self.command = command
 
+    def values(self) -> Values:
+        """Return a copy of the raw values of all options."""
+        return dict(self._values)
+
     def flag(self, key: str) -> bool:
         """Return whether a flag was given."""
         return self._values.get(key) is True
@@ -72,31 +77,39 @@ class Arguments:
         return None if value is None else read_user(value)
 
 
-def parse(words: Sequence[str], values: Values | None = None) -> Arguments:
-    """Return the arguments a command line means.
+def parse(program: Program, words: Sequence[str], values: Values | None = None) -> Arguments:
+    """Return the arguments a command line of the program means.
 
     `values` is filled with the global options as they are read, so that after a `UsageError` the
     caller still knows where the log is. `--help` and `--version` come back as the verbs `help`
     and `version`.
     """
     values = {} if values is None else values
-    scan = _Scan(words, None, table.GLOBAL_OPTIONS, values)
-    rest = scan.read()
-    if scan.shortcut:
-        return Arguments(scan.shortcut, values)
-    _finish(scan)
+    shortcut, rest = parse_options(program, words, values)
+    if shortcut:
+        return Arguments(shortcut, values)
     if not rest:
-        raise UsageError("no verb was given", _hint(None))
-    verb = table.verb_named(rest[0])
+        raise UsageError("no verb was given", _hint(program, None))
+    verb = program.verb_named(rest[0])
     if verb is None:
-        raise unknown_verb(rest[0])
-    return _parse_verb(verb, rest[1:], values)
+        raise unknown_verb(program, rest[0])
+    return parse_verb(program, verb, rest[1:], values)
 
 
-def unknown_verb(name: str) -> UsageError:
+def parse_options(program: Program, words: Sequence[str], values: Values) -> tuple[str, list[str]]:
+    """Read the options before a verb into `values`; return `help` or `version`, and the rest."""
+    scan = _Scan(program, words, None, values)
+    rest = scan.read()
+    if not scan.shortcut:
+        _finish(scan)
+    return scan.shortcut, rest
+
+
+def unknown_verb(program: Program, name: str) -> UsageError:
     """Return the error for a word that names no verb."""
-    names = [verb.name for verb in table.VERBS]
-    return UsageError(f"there is no verb {name!r}{_did_you_mean(name, names)}", _hint(None))
+    names = [verb.name for verb in program.verbs]
+    message = f"there is no verb {name!r}{_did_you_mean(name, names)}"
+    return UsageError(message, _hint(program, None))
 
 
 def read_number(text: str) -> int:
@@ -122,8 +135,9 @@ def read_user(text: str) -> tuple[int, int | None]:
     return ids[0], ids[1] if len(ids) == 2 else None
 
 
-def _parse_verb(verb: Verb, words: Sequence[str], values: Values) -> Arguments:
-    scan = _Scan(words, verb, verb.options, values)
+def parse_verb(program: Program, verb: Verb, words: Sequence[str], values: Values) -> Arguments:
+    """Read what stands behind a verb; its options go into `values` too."""
+    scan = _Scan(program, words, verb, values)
     operands = scan.read()
     if scan.shortcut:
         return Arguments("help", values, (verb.name,))
@@ -136,25 +150,22 @@ def _parse_verb(verb: Verb, words: Sequence[str], values: Values) -> Arguments:
         # `--` that ends the options has said so already.
         if count and command[:1] == ("--",):
             command = command[1:]
-    _check_operands(verb, operands)
+    _check_operands(program, verb, operands)
     return Arguments(verb.name, values, tuple(operands), command)
 
 
 class _Scan:
     """One pass over words with one set of options; fills `values` with raw values."""
 
-    __slots__ = ("mistake", "options", "shortcut", "values", "verb", "words")
+    __slots__ = ("mistake", "options", "program", "shortcut", "values", "verb", "words")
 
     def __init__(
-        self,
-        words: Sequence[str],
-        verb: Verb | None,
-        options: tuple[Option, ...],
-        values: Values,
+        self, program: Program, words: Sequence[str], verb: Verb | None, values: Values
     ) -> None:
+        self.program = program
         self.words = list(reversed(words))
         self.verb = verb
-        self.options = options if verb is None else (*options, table.HELP)
+        self.options = program.options if verb is None else (*verb.options, table.HELP)
         self.values = values
         # The first of --help, --version and a misspelt `-name`; they are acted on only after
         # the whole line has been read, so an unknown option beside --help is still an error.
@@ -235,23 +246,23 @@ class _Scan:
             self.values[option.key] = text
 
     def _unknown(self, name: str) -> UsageError:
-        if self.verb and any(name in option.names for option in table.GLOBAL_OPTIONS):
+        if self.verb and any(name in option.names for option in self.program.options):
             return UsageError(
                 f"{self.verb.name}: {name} goes before the verb",
-                f"{table.PROGRAM} {name} … {self.verb.name}",
+                f"{self.program.name} {name} … {self.verb.name}",
             )
         names = [known for option in self.options for known in option.names if len(known) > 2]
         return self._error(f"there is no option {name!r}{_did_you_mean(name, names)}")
 
     def _error(self, message: str) -> UsageError:
         prefix = f"{self.verb.name}: " if self.verb else ""
-        return UsageError(prefix + message, _hint(self.verb))
+        return UsageError(prefix + message, _hint(self.program, self.verb))
 
 
 def _finish(scan: _Scan) -> None:
     """Check and convert the values that were read, and fill in the defaults."""
     prefix = f"{scan.verb.name}: " if scan.verb else ""
-    hint = _hint(scan.verb)
+    hint = _hint(scan.program, scan.verb)
     if scan.mistake:
         raise UsageError(f"{prefix}write {scan.mistake} with two dashes", hint)
     for option in scan.options:
@@ -277,8 +288,8 @@ def _checked(option: Option, text: str) -> str | int:
     return text
 
 
-def _check_operands(verb: Verb, operands: Sequence[str]) -> None:
-    hint = _hint(verb)
+def _check_operands(program: Program, verb: Verb, operands: Sequence[str]) -> None:
+    hint = _hint(program, verb)
     for position, operand in enumerate(verb.operands):
         if position >= len(operands):
             if operand.required:
@@ -293,8 +304,8 @@ def _check_operands(verb: Verb, operands: Sequence[str]) -> None:
         raise UsageError(f"{verb.name}: {extra!r} is one operand too many", hint)
 
 
-def _hint(verb: Verb | None) -> str:
-    return f"{table.PROGRAM} help {verb.name}" if verb else f"{table.PROGRAM} --help"
+def _hint(program: Program, verb: Verb | None) -> str:
+    return f"{program.name} help {verb.name}" if verb else f"{program.name} --help"
 
 
 def _did_you_mean(word: str, known: Iterable[str]) -> str:

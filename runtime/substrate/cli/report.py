@@ -92,6 +92,14 @@ class Reporter:
         if not self.log_is_json:
             self._append_to_log("warning", message)
 
+    def note(self, message: str) -> None:
+        """Print one line of news that is no failure and no warning."""
+        self._print_lines(message, "")
+
+    def tell(self, message: str) -> None:
+        """Print one line about what was decided; it is neither a failure nor a warning."""
+        self._print_lines(message, _RED)
+
     def detail(self, message: str) -> None:
         """Print what `--debug` asks for."""
         self._print_lines(message, "")

@@ -11,15 +11,14 @@ import sys
 
 from substrate import __version__
 from substrate.cli import options
+from substrate.cli.ending import INTERRUPTED, OUTPUT_CLOSED, EndedBySignal, prepare_process
 from substrate.cli.parse import Arguments, parse
 from substrate.cli.report import reporter
 from substrate.cli.terminal import OutputClosedError, flush, write
-from substrate.kernel import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
     from typing import NoReturn
 
     from substrate.cli.parse import Values
@@ -30,28 +29,24 @@ VERBS = {verb.name: verb.module for verb in options.VERBS}
 # The version of the OCI runtime specification that config.json and `state` follow.
 SPEC_VERSION = "1.2.0"
 
-_INTERRUPTED = 128 + 2
-_ENDING = (1, 15)  # SIGHUP, SIGTERM
-_OUTPUT_CLOSED = 128 + 13
-
 
 def main(words: Sequence[str]) -> int:
     """Carry out one command line, reporting any failure; return the exit status."""
     values: Values = {}
     try:
-        arguments = parse(words, values)
+        arguments = parse(options.RUNTIME, words, values)
         reporter.configure(values)
         reporter.check_log()
         status = run(arguments)
         flush()
     except KeyboardInterrupt:
-        return _INTERRUPTED
-    except _EndedBySignal as ended:
+        return INTERRUPTED
+    except EndedBySignal as ended:
         return 128 + ended.number
     except OutputClosedError:
         # `… | head` has seen enough: what a shell reports of a program that SIGPIPE ended.
         # SIGPIPE itself stays ignored, or a lost peer would end us halfway through a world.
-        return _OUTPUT_CLOSED
+        return OUTPUT_CLOSED
     except Exception as error:
         # Again: when the command line itself is wrong, the log may have been read before that.
         reporter.configure(values)
@@ -74,36 +69,10 @@ def entry() -> NoReturn:
     """Be the executable."""
     # A call lives for milliseconds; a collection in it only costs.
     gc.disable()
-    _fill_standard_streams()
-    for number in _ENDING:
-        if not signals.is_ignored(number):
-            signals.handle(number, _end_by_signal)
+    prepare_process()
     status = main(sys.argv[1:])
     # Skips the interpreter's own teardown, 0.3 ms; main has flushed standard output.
     os._exit(status)
-
-
-def _fill_standard_streams() -> None:
-    """Open /dev/null for the standard streams that the caller has closed.
-
-    A descriptor of ours would get the number instead, and stay open in the payload.
-    """
-    fd = os.open("/dev/null", os.O_RDWR)
-    while fd <= 2:
-        os.set_inheritable(fd, True)
-        fd = os.open("/dev/null", os.O_RDWR)
-    os.close(fd)
-
-
-class _EndedBySignal(BaseException):
-    """Unwinds the stack, so that a half-made world is taken back before the process ends."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-
-def _end_by_signal(number: int, _frame: FrameType | None) -> NoReturn:
-    raise _EndedBySignal(number)
 
 
 def _print_version(as_json: bool) -> None:

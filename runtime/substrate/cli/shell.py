@@ -1,91 +1,90 @@
-"""`substrate`: the executable for people.
+"""`substrate`: read the command line and do one thing: a command, a script, a shell, or a verb.
 
-In this version it examines the machine. It runs nothing yet, and says so: a word it does not know
-is a usage error, never a command that would run outside a world.
+The module of each is imported only when it is called; nothing here may import click.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from substrate import __version__
-from substrate.cli.report import Reporter
-from substrate.cli.terminal import OutputClosedError, flush
-from substrate.errors import UsageError
+from substrate.cli.ending import INTERRUPTED, OUTPUT_CLOSED, EndedBySignal, prepare_process
+from substrate.cli.front.calls import reporter
+from substrate.cli.front.table import PROGRAM
+from substrate.cli.parse import Arguments, parse_options, parse_verb, unknown_verb
+from substrate.cli.terminal import OutputClosedError, flush, write
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-    import click
-
-_HINT = "substrate --help lists what there is; substrate-runtime --help has the verbs for bundles"
+    from substrate.cli.parse import Values
 
 
 def main(words: Sequence[str]) -> int:
     """Carry out one command line, reporting any failure; return the exit status."""
-    # 125 is ours, as in env(1) and docker: every other status may be a command's own.
-    reporter = Reporter("substrate", own_failure=125)
+    values: Values = {}
     try:
-        status = _run(words)
+        status = _run(words, values)
         flush()
     except KeyboardInterrupt:
-        return 128 + 2
+        return INTERRUPTED
+    except EndedBySignal as ended:
+        return 128 + ended.number
     except OutputClosedError:
-        return 128 + 13
+        return OUTPUT_CLOSED
     except Exception as error:
+        reporter.debug = values.get("debug") is True
         return reporter.failure(error)
     return status
 
 
 def entry() -> NoReturn:
     """Be the executable."""
+    gc.disable()
+    prepare_process()
     status = main(sys.argv[1:])
     os._exit(status)
 
 
-def program() -> click.Group:
-    """Return the command line of `substrate` as click commands."""
-    import click
-
-    group = click.Group(
-        "substrate",
-        help="Run a command one does not trust in a world, and see exactly what it changed.\n\n"
-        "This version examines the machine only; worlds are run by substrate-runtime.",
-        no_args_is_help=False,
-        context_settings={"help_option_names": ["--help", "-h"]},
-    )
-    click.version_option(__version__, "--version", prog_name="substrate")(group)
-
-    @group.command(short_help="Examine what this machine can do")
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-    def doctor(as_json: bool) -> int:
-        """Try everything a world needs from this machine and say what is missing.
-
-        The exit status is 0 when all the default bundle needs is there, and 4 otherwise.
-        """
-        from substrate.cli.doctor import examine
-
-        return examine(as_json)
-
-    # The decorators above have put it into the group.
-    del doctor
-    return group
+def call_verb(words: Sequence[str], given: Arguments) -> int:
+    """Carry out a verb with the options that stood before another command line."""
+    if not words or (verb := PROGRAM.verb_named(words[0])) is None:
+        raise unknown_verb(PROGRAM, words[0] if words else "")
+    values = given.values()
+    return _call(verb.module, parse_verb(PROGRAM, verb, words[1:], values))
 
 
-def _run(words: Sequence[str]) -> int:
-    import click
+def _run(words: Sequence[str], values: Values) -> int:
+    shortcut, rest = parse_options(PROGRAM, words, values)
+    if shortcut == "version":
+        write(f"substrate version {__version__}\n")
+        return 0
+    if shortcut == "help":
+        return _call("substrate.cli.front.help", Arguments("help", values))
+    if "trace" in values:
+        return _show_span(Arguments("", values))
+    if "command" in values or not rest:
+        return _call("substrate.cli.front.command", Arguments("", values, (), tuple(rest)))
+    verb = PROGRAM.verb_named(rest[0])
+    if verb is not None:
+        return _call(verb.module, parse_verb(PROGRAM, verb, rest[1:], values))
+    if "/" in rest[0] or os.path.isfile(rest[0]):
+        return _call("substrate.cli.front.command", Arguments("", values, (), tuple(rest)))
+    raise unknown_verb(PROGRAM, rest[0])
 
-    try:
-        status = program().main(list(words), "substrate", standalone_mode=False)
-    except click.UsageError as error:
-        message = error.format_message()
-        raise UsageError(message[:1].lower() + message[1:].rstrip("."), _HINT) from None
-    except click.Abort:
-        raise KeyboardInterrupt from None
-    except BrokenPipeError as error:
-        raise OutputClosedError(*error.args) from None
-    # What the subcommand returned, or click's own status after --help.
-    return status if isinstance(status, int) else 0
+
+def _show_span(arguments: Arguments) -> int:
+    from substrate.cli.front.trace import show_span
+
+    show_span(arguments, arguments.text("trace") or "")
+    return 0
+
+
+def _call(name: str, arguments: Arguments) -> int:
+    module = __import__(name, fromlist=("run",))
+    status: int = module.run(arguments)
+    return status

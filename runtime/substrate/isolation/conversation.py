@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import fcntl
 import os
 
 from substrate.errors import StepError
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     Control = list[tuple[int, int, bytes]]
     Message = tuple[bytes, Control]
+
+# Descriptors that a program is given by number have smaller ones; inputs for it this or more.
+LOWEST_INPUT = 40
 
 _MSG_CMSG_CLOEXEC = 0x40000000
 # SCM_MAX_FD (253) descriptors and their header.
@@ -46,15 +50,16 @@ class Conversation:
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         self._socket = ours
         ours.settimeout(messages.ANSWER_TIMEOUT_S)
+        # Out of the way of the numbers that a program is given.
+        sync_fd = fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, LOWEST_INPUT)
+        theirs.close()
         try:
-            self.spawned = spawn(
-                plan, inputs | {"sync": theirs.fileno()}, executor, range(3, 3 + keep)
-            )
+            self.spawned = spawn(plan, inputs | {"sync": sync_fd}, executor, range(3, 3 + keep))
         except BaseException:
             ours.close()
             raise
         finally:
-            theirs.close()
+            os.close(sync_fd)
         self.pid = self.spawned
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from substrate.isolation.payload import payload_sequence
+from substrate.isolation.payload import NO_DESCRIPTORS, Descriptors, payload_sequence
 from substrate.isolation.steps.namespaces import (
     ForkIntoPidNamespace,
     HideFromPtrace,
@@ -74,7 +74,7 @@ def exec_sequence(
     process: Process,
     world: EnteredWorld,
     seccomp: Filter | None,
-    preserve_fds: int = 0,
+    descriptors: Descriptors = NO_DESCRIPTORS,
     *,
     path: str | None = None,
     takes_input: bool = False,
@@ -102,7 +102,7 @@ def exec_sequence(
         process,
         seccomp,
         _AT_THE_GATE,
-        preserve_fds,
+        descriptors,
         may_set_groups=world.may_set_groups,
         hidden=True,
         path=path,

@@ -14,6 +14,7 @@ from substrate.isolation.steps.process import (
     DropBoundingSet,
     EnterDirectory,
     Execute,
+    GiveDescriptors,
     LoadSeccomp,
     SetCapabilities,
     SetIoPriority,
@@ -22,6 +23,7 @@ from substrate.isolation.steps.process import (
     SetScheduler,
     SetUmask,
 )
+from substrate.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,11 +34,25 @@ if TYPE_CHECKING:
     from substrate.isolation.spec import Filter
 
 
+@record
+class Descriptors:
+    """What a program has open: so many of the caller's after standard error, and those given.
+
+    `given` are numbers, each from an input of the plan; see `GiveDescriptors`.
+    """
+
+    preserved: int = 0
+    given: tuple[int, ...] = ()
+
+
+NO_DESCRIPTORS = Descriptors()
+
+
 def payload_sequence(
     process: Process,
     seccomp: Filter | None,
     waiting: tuple[Step, ...],
-    preserve_fds: int,
+    descriptors: Descriptors,
     *,
     may_set_groups: bool,
     hidden: bool,
@@ -83,7 +99,10 @@ def payload_sequence(
         capabilities.ambient if capabilities else (),
     )
     yield from waiting
-    yield CloseDescriptors(3 + preserve_fds)
+    yield CloseDescriptors(3 + descriptors.preserved)
+    if descriptors.given:
+        # After the rest was marked to be closed: these stay open.
+        yield GiveDescriptors(descriptors.given)
     if seccomp is not None and process.no_new_privileges:
         # As late as can be: what came before need not be in the profile.
         yield LoadSeccomp(seccomp.bpf, seccomp.flags)

@@ -7,7 +7,7 @@ and youki where they agree. Steps are data: the same list is the plan that runs,
 
 from __future__ import annotations
 
-from substrate.isolation.payload import payload_sequence
+from substrate.isolation.payload import Descriptors, payload_sequence
 from substrate.isolation.staging import staged_mounts
 from substrate.isolation.steps.devices import (
     BindDevice,
@@ -123,7 +123,7 @@ def create_sequence(spec: WorldSpec) -> Iterator[Step]:
             yield SetPersonality(linux.personality)
         identity = spec.identity
         yield from payload_sequence(
-            process, spec.seccomp, gate(spec), spec.preserve_fds,
+            process, spec.seccomp, gate(spec), Descriptors(spec.preserve_fds),
             may_set_groups=identity is None or identity.may_set_groups, hidden=hidden,
         )  # fmt: skip
 

@@ -10,7 +10,12 @@ from __future__ import annotations
 import fcntl
 import os
 
-from substrate.errors import DependencyError, UsageError
+from substrate.errors import (
+    CannotExecuteError,
+    CommandNotFoundError,
+    DependencyError,
+    UsageError,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +79,25 @@ def spawn(
         return _spawn_python(plan, inputs, fds)
     message = f"there is no executor {executor!r}"
     raise UsageError(message, "use --executor native or --executor python")
+
+
+def spawn_on_host(argv: tuple[str, ...], env: dict[str, str], descriptors: dict[int, int]) -> int:
+    """Start a program of the host in this process's directory; return its pid, a child of ours.
+
+    `descriptors` are ours by its numbers; standard streams not named are this process's own.
+    Raises `CommandNotFoundError` and `CannotExecuteError`.
+    """
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in descriptors.items()]
+    try:
+        return os.posix_spawnp(
+            argv[0], argv, env, file_actions=actions, setsigmask=(), setsigdef=_IGNORED_BY_PYTHON
+        )
+    except FileNotFoundError:
+        message = f"cannot execute {argv[0]}: no such program"
+        raise CommandNotFoundError(message) from None
+    except OSError as error:
+        message = f"cannot execute {argv[0]}: {error.strerror}"
+        raise CannotExecuteError(message) from None
 
 
 def _spawn_native(plan: Plan, inputs: dict[str, int], fds: set[int]) -> int:

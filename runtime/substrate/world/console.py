@@ -39,70 +39,100 @@ def send_console(console: _socket.socket, master_fd: int) -> None:
     os.close(master_fd)
 
 
+class Listener:
+    """Who listens to one more descriptor while a terminal is relayed; -1: to none any more."""
+
+    fd = -1
+
+    def hear(self) -> bool:
+        """Take what is there; return whether it says that the program is done."""
+        return False
+
+
 class Relay:
     """Copies between the caller's terminal and a world's, until the world lets go of its own.
 
     The caller's terminal is raw meanwhile, so that Ctrl-C is a byte for the world's to judge.
     """
 
-    def __init__(self, master_fd: int, budget: Budget | None = None) -> None:
+    def __init__(
+        self, master_fd: int, budget: Budget | None = None, in_fd: int = 0, out_fd: int = 1
+    ) -> None:
         self._master = master_fd
         self._budget = budget
+        self._in = in_fd
+        self._out = out_fd
         self._former: list[Any] | None = None
 
     def __enter__(self) -> Relay:
-        if os.isatty(0):
+        if os.isatty(self._in):
             import termios
             import tty
 
-            self._former = termios.tcgetattr(0)
-            tty.setraw(0)
+            self._former = termios.tcgetattr(self._in)
+            tty.setraw(self._in)
             self.copy_size()
         return self
 
     def __exit__(self, *_details: object) -> None:
+        self.give_back()
+        self.close()
+
+    def close(self) -> None:
+        """Close the world's terminal."""
+        os.close(self._master)
+
+    def give_back(self) -> None:
+        """Put the caller's terminal into the mode it had."""
         if self._former is not None:
             import termios
 
-            termios.tcsetattr(0, termios.TCSADRAIN, self._former)
-        os.close(self._master)
+            try:
+                termios.tcsetattr(self._in, termios.TCSADRAIN, self._former)
+            except termios.error:
+                return  # it was hung up meanwhile
 
     def copy_size(self) -> None:
         """Give the world's terminal the size of the caller's."""
-        if os.isatty(0):
+        if os.isatty(self._in):
             import termios
 
-            size = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))
+            size = fcntl.ioctl(self._in, termios.TIOCGWINSZ, bytes(8))
             fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
 
-    def run(self, pidfd: int) -> None:
+    def run(self, pidfd: int, listen: Listener | None = None) -> bool:
         """Copy until the process ends and its last output is read.
 
         Other processes of the world may keep the terminal open; that does not keep us. Nor does
-        input that the world will not read: it waits here, never in a write.
+        input that the world will not read: it waits here, never in a write. `listen` hears when
+        its descriptor is readable, and may say that this is the end; returns whether it did.
         """
-        unread, is_open = b"", True
+        unread, is_open, said_end = b"", True, False
         while True:
             wanted = {self._master: select.POLLIN, pidfd: select.POLLIN}
+            if listen is not None and listen.fd >= 0:
+                wanted[listen.fd] = select.POLLIN
             if unread:
                 wanted[self._master] |= select.POLLOUT
             elif is_open:
-                wanted[0] = select.POLLIN
-            ready = _poll(wanted)
-            if 0 in ready:
+                wanted[self._in] = select.POLLIN
+            ready = _poll(wanted, 0 if said_end else None)
+            if listen is not None and listen.fd in ready:
+                said_end = listen.hear()
+            if self._in in ready:
                 unread, is_open = self._read_input()
             if unread and ready.get(self._master, 0) & select.POLLOUT:
                 unread = unread[self._write_input(unread) :]
             has_output = bool(ready.get(self._master, 0) & ~select.POLLOUT)
             if has_output and not self._copy_output():
-                return
-            if pidfd in ready and not has_output:
-                return
+                return said_end
+            if (pidfd in ready or said_end) and not has_output:
+                return said_end
 
     def _read_input(self) -> tuple[bytes, bool]:
         """Return what was typed, and whether more can come."""
         try:
-            data = os.read(0, _CHUNK)
+            data = os.read(self._in, _CHUNK)
         except OSError as error:
             if error.errno == errno.EAGAIN:
                 return b"", True
@@ -134,9 +164,9 @@ class Relay:
                 return True
             raise
         if self._budget is not None:
-            write_all(1, self._budget.take(data))
+            write_all(self._out, self._budget.take(data))
             return bool(data) and not self._budget.is_exceeded
-        write_all(1, data)
+        write_all(self._out, data)
         return bool(data)
 
 
@@ -149,9 +179,9 @@ def write_all(fd: int, data: bytes) -> None:
             select.select([], [fd], [])
 
 
-def _poll(wanted: dict[int, int]) -> dict[int, int]:
+def _poll(wanted: dict[int, int], timeout_ms: int | None) -> dict[int, int]:
     """Wait for the first of the events, by descriptor, and return those that came."""
     poll = select.poll()
     for fd, events in wanted.items():
         poll.register(fd, events)
-    return dict(poll.poll())
+    return dict(poll.poll(timeout_ms))

@@ -180,7 +180,7 @@ def _create(
     # As it is now: `exec`, and hooks after `create`, must not see a bundle changed since.
     world.write_file(CONFIG_FILE, jsontext.dumps(_as_run(data, spec.process)))
     if request.idle:
-        spec = replace(spec, process=None, init=True)
+        spec = replace(spec, process=None, init=True, relays_output=False)
     state = _with_layer(context, world, spec, _first_state(request, spec))
     world.write(state)
     layer = state.layer

@@ -20,6 +20,7 @@ from substrate.errors import (
 from substrate.isolation import unlocked
 from substrate.isolation.conversation import Conversation, compile_plan, end
 from substrate.isolation.entering import EnteredWorld, exec_sequence
+from substrate.isolation.payload import Descriptors
 from substrate.isolation.unlocked import has_unlocked_mounts
 from substrate.kernel import procfs
 from substrate.record import record
@@ -263,7 +264,7 @@ def _launch(
         state.namespaces, state.may_set_groups, entrance.into_cgroup, view.overlay,
         view.joins_mounts, "stdout" in inputs,
     )  # fmt: skip
-    plan = compile_plan(exec_sequence(process, world, seccomp, request.preserve_fds))
+    plan = compile_plan(exec_sequence(process, world, seccomp, Descriptors(request.preserve_fds)))
     talk = Conversation(plan, inputs, request.executor, request.preserve_fds)
     try:
         if world.forks:

@@ -9,15 +9,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from substrate.cli import front as front_package
 from substrate.cli import options as table
 from substrate.cli import verbs
+from substrate.cli.front import table as front
 from substrate.cli.parse import parse
-from substrate.cli.runtime import VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EVERY_VERB = pytest.mark.parametrize("verb", table.VERBS, ids=lambda verb: verb.name)
+    from substrate.cli.grammar import Program
+
+PROGRAMS = (table.RUNTIME, front.PROGRAM)
+EVERY_VERB = pytest.mark.parametrize(
+    ("program", "verb"),
+    [(program, verb) for program in PROGRAMS for verb in program.verbs],
+    ids=lambda row: row.name,
+)
 _ACCESSORS = {
     "flag": {table.FLAG},
     "text": {table.TEXT, table.CHOICE, table.USER},
@@ -28,7 +36,10 @@ _ACCESSORS = {
 
 
 @EVERY_VERB
-def test_every_verb_has_a_summary_a_description_and_an_example(verb: table.Verb) -> None:
+def test_every_verb_has_a_summary_a_description_and_an_example(
+    program: Program, verb: table.Verb
+) -> None:
+    assert verb.module.startswith("substrate.cli."), program.name
     assert verb.summary[0].isupper()
     assert not verb.summary.endswith(".")
     assert verb.description.endswith(".")
@@ -36,21 +47,21 @@ def test_every_verb_has_a_summary_a_description_and_an_example(verb: table.Verb)
 
 
 @EVERY_VERB
-def test_every_example_can_be_typed(verb: table.Verb) -> None:
+def test_every_example_can_be_typed(program: Program, verb: table.Verb) -> None:
     for example in verb.examples:
         words = example.split(" > ")[0].replace("'", "").split()
-        assert words[0] == table.PROGRAM
-        assert parse(words[1:]).verb == verb.name
+        assert words[0] == program.name
+        assert parse(program, words[1:]).verb == verb.name
 
 
 @EVERY_VERB
-def test_every_option_is_described_and_unambiguous(verb: table.Verb) -> None:
+def test_every_option_is_described_and_unambiguous(program: Program, verb: table.Verb) -> None:
     options = (*verb.options, table.HELP)
     names = [name for option in options for name in option.names]
     assert len(names) == len(set(names))
     keys = [option.key for option in options]
     assert len(keys) == len(set(keys))
-    for option in (*options, *table.GLOBAL_OPTIONS):
+    for option in (*options, *program.options):
         assert option.help.endswith("."), option.names
         assert option.names[0].startswith("--")
         assert bool(option.choices) == (option.kind == table.CHOICE)
@@ -60,31 +71,37 @@ def test_every_option_is_described_and_unambiguous(verb: table.Verb) -> None:
 
 @EVERY_VERB
 def test_an_option_of_a_verb_shares_a_key_only_with_the_same_global_option(
-    verb: table.Verb,
+    program: Program, verb: table.Verb
 ) -> None:
-    known = {option.key: option for option in table.GLOBAL_OPTIONS}
+    known = {option.key: option for option in program.options}
     for option in verb.options:
         assert option.key not in known or known[option.key] is option
 
 
 @EVERY_VERB
-def test_optional_and_repeated_operands_come_last(verb: table.Verb) -> None:
+def test_optional_and_repeated_operands_come_last(program: Program, verb: table.Verb) -> None:
     required = [operand.required for operand in verb.operands]
     assert required == sorted(required, reverse=True)
     assert not any(operand.repeat for operand in verb.operands[:-1])
 
 
-def test_every_verb_module_has_a_row_and_asks_only_for_options_that_exist() -> None:
-    folder = Path(verbs.__path__[0])
-    rows = {verb.module.rpartition(".")[2]: verb for verb in table.VERBS}
-    for file in sorted(folder.glob("[!_]*.py")):
+@pytest.mark.parametrize(
+    ("program", "folder"),
+    [(table.RUNTIME, verbs.__path__[0]), (front.PROGRAM, front_package.__path__[0])],
+    ids=["substrate-runtime", "substrate"],
+)
+def test_every_verb_module_has_a_row_and_asks_only_for_options_that_exist(
+    program: Program, folder: str
+) -> None:
+    rows = {verb.module.rpartition(".")[2]: verb for verb in program.verbs}
+    for file in sorted(Path(folder).glob("[!_]*.py")):
         if file.stem not in rows:
             # Shared by several verbs: each key must at least be known to one of them.
-            options = [option for verb in table.VERBS for option in verb.options]
+            options = [option for verb in program.verbs for option in verb.options]
         else:
             options = list(rows[file.stem].options)
         kinds: dict[str, set[str]] = {}
-        for option in (*options, *table.GLOBAL_OPTIONS):
+        for option in (*options, *program.options):
             kinds.setdefault(option.key, set()).add(option.kind)
         for accessor, key, line in _accesses(file):
             where = f"{file.name}:{line}: .{accessor}({key!r})"
@@ -92,7 +109,9 @@ def test_every_verb_module_has_a_row_and_asks_only_for_options_that_exist() -> N
             assert kinds[key] & _ACCESSORS[accessor], f"{where}: it is {kinds[key]}"
 
 
-@pytest.mark.parametrize("module", sorted(set(VERBS.values())))
+@pytest.mark.parametrize(
+    "module", sorted({verb.module for program in PROGRAMS for verb in program.verbs})
+)
 def test_every_module_in_the_table_is_there(module: str) -> None:
     assert importlib.util.find_spec(module) is not None
 

@@ -23,7 +23,7 @@ class _ShortcutError(Exception):
 
 def _read_fast(words: list[str]) -> Outcome:
     try:
-        arguments = parse(words)
+        arguments = parse(table.RUNTIME, words)
     except UsageError:
         return "error"
     if arguments.verb in ("help", "version"):
@@ -41,7 +41,7 @@ def _shown(verb: str, operands: tuple[str, ...]) -> str:
 
 
 def _read_with_click(words: list[str]) -> Outcome:
-    root = program()
+    root = program(table.RUNTIME)
     _attach(root, None)
     for verb in table.VERBS:
         _attach(root.commands[verb.name], verb)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from substrate.cli.options import RUNTIME
 from substrate.cli.parse import Arguments, parse, read_user
 from substrate.errors import UsageError
 
 
 def _parse(line: str) -> Arguments:
-    return parse(line.split())
+    return parse(RUNTIME, line.split())
 
 
 def _error(line: str) -> UsageError:
@@ -179,7 +180,7 @@ def test_a_wrong_line_is_an_error_that_says_what_is_wrong(line: str, words: str)
 def test_after_an_error_the_options_before_it_are_known() -> None:
     values: dict[str, str | int | bool | list[str]] = {}
     with pytest.raises(UsageError):
-        parse(["--log", "/l", "--log-format", "json", "create", "--bogus"], values)
+        parse(RUNTIME, ["--log", "/l", "--log-format", "json", "create", "--bogus"], values)
     assert values["log"] == "/l"
     assert values["log_format"] == "json"
 
@@ -204,4 +205,4 @@ def test_anything_else_is_no_user(text: str) -> None:
     with pytest.raises(ValueError, match="is not a numeric UID or UID:GID"):
         read_user(text)
     with pytest.raises(UsageError):
-        parse(["exec", "--user", text, "x", "sh"])
+        parse(RUNTIME, ["exec", "--user", text, "x", "sh"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from substrate import resources
+from substrate.cli.options import RUNTIME
 from substrate.cli.parse import parse
 from substrate.cli.requests import bundle_directory
 from substrate.errors import UsageError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def bundle(*words: str) -> str:
-    return bundle_directory(parse(["run", *words, "w"]))
+    return bundle_directory(parse(RUNTIME, ["run", *words, "w"]))
 
 
 @pytest.fixture(autouse=True)

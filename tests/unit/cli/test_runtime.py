@@ -32,6 +32,7 @@ HOT_MODULES = {
     "substrate.cli",
     "substrate.cli.grammar",
     "substrate.cli.layer_verbs",
+    "substrate.cli.ending",
     "substrate.cli.options",
     "substrate.cli.parse",
     "substrate.cli.report",

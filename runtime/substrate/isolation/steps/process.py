@@ -83,6 +83,22 @@ class TakeOutput:
 
 
 @record
+class GiveDescriptors:
+    """The payload's own descriptors, each from the plan's input "fd<number>"."""
+
+    numbers: tuple[int, ...]
+
+    def describe(self) -> str:
+        """Say what the step does."""
+        return "give the program its descriptors"
+
+    def lower(self, out: Lowering) -> None:
+        """Append the system calls."""
+        for number in self.numbers:
+            out.plan.call("dup3", out.plan.input(f"fd{number}"), number, 0)
+
+
+@record
 class EnterOldRoot:
     """Back to the root of before the world's: the plan's input "root"."""
 

@@ -156,13 +156,15 @@ static void reap(int child, int dumpable)
 			if (pid == child)
 				leave(status & 0x7f ? 128 + (status & 0x7f) : (status >> 8) & 0xff);
 		}
-		i64 signal = call(SYS_rt_sigtimedwait, (u64)&all, 0, 0, 8, 0, 0);
+		i32 info[32] = { 0 };
+		i64 signal = call(SYS_rt_sigtimedwait, (u64)&all, (u64)info, 0, 8, 0, 0);
 		/* As from a terminal, an interrupt is for the whole group: the child leads it, but for
 		 * the moment before its setsid(). */
 		if (signal > 0 && signal != 17 && child > 0 &&
 		    ((signal != 2 && signal != 3) || call(SYS_kill, -child, signal, 0, 0, 0, 0) < 0))
 			call(SYS_kill, child, signal, 0, 0, 0, 0);
-		if (signal > 0 && signal != 17 && child <= 0 && (signal == 2 || signal == 15))
+		/* si_pid: 0 is whoever is outside. What is inside cannot end the world so. */
+		if (signal > 0 && child <= 0 && (signal == 2 || signal == 15) && info[4] == 0)
 			leave(128 + signal);
 	}
 }

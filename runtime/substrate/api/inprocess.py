@@ -1,0 +1,412 @@
+"""The world API in this very process: worlds of this machine, commands that are its children."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from substrate.api import sessions
+from substrate.api.capture import OUTPUT_BYTES, Capture, Ended
+from substrate.api.judging import Judge
+from substrate.api.recording import Recorder
+from substrate.api.records import DENY, ExecResult
+from substrate.api.spanning import Spanning
+from substrate.errors import (
+    CannotExecuteError,
+    CommandNotFoundError,
+    SubstrateError,
+    UsageError,
+    WorldStateError,
+)
+from substrate.record import replace
+from substrate.trace.directory import trace_directory
+from substrate.trace.ids import TraceParent, carried, inherited, new_span_id
+from substrate.trace.spans import Request
+from substrate.world.context import prepare_directory
+from substrate.world.diff import diff
+from substrate.world.output import Budget
+from substrate.world.overrides import Overrides
+from substrate.world.process import begin
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Protocol
+
+    from substrate.api.capture import OnOutput, Start
+    from substrate.api.records import ExecRequest, PolicyDecision, Scope, WorldSpec
+    from substrate.api.sessions import Session
+    from substrate.filesystem.entries import FsDiff
+    from substrate.trace.events import Origin
+    from substrate.world.context import Context
+    from substrate.world.process import Started
+
+    class Attendant(Protocol):
+        """Who stays with a command from its start to its end."""
+
+        def attend(self, start: Start, *, terminal: bool) -> Ended:
+            """Start it and return how it ended."""
+            ...
+
+
+DENIED = CannotExecuteError.status
+
+
+class InProcessWorld:
+    """One session. `directory` is where its caller is; `warn` hears what was had only in part.
+
+    `policy_file` is the policy given by name, over the person's own. Commands of one session may
+    run at the same time, in several threads.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        directory: str,
+        environment: Mapping[str, str],
+        warn: Callable[[str], None],
+        policy_file: str | None = None,
+    ) -> None:
+        self._context = context
+        self._directory = directory
+        self._environment = dict(environment)
+        self._warn = warn
+        self._policy_file = policy_file
+        self._session: Session | None = None
+        self._judge: Judge | None = None
+        self._recorder: Recorder | None = None
+        self._running: dict[str, Started] = {}
+
+    @property
+    def session(self) -> Session:
+        """The session. Raises `WorldStateError` before `ensure_session`."""
+        if self._session is None:
+            message = "there is no session"
+            raise WorldStateError(message, "ensure_session first")
+        return self._session
+
+    @property
+    def judge(self) -> Judge:
+        """The policy that holds."""
+        if self._judge is None:
+            project = self._session.project if self._session is not None else None
+            self._judge = Judge(project, self._environment, self._policy_file)
+        return self._judge
+
+    def ensure_session(self, spec: WorldSpec) -> str:
+        """Make the world, or find it running; return its id."""
+        whole = sessions.complete(spec, self._directory)
+        sessions.check_project(whole.project_dir or "", self._environment)
+        self._judge = Judge(whole.project_dir, self._environment, self._policy_file)
+        session = sessions.ensure(self._context, whole, self._judge, self._warn)
+        self._enter(session)
+        if session.made:
+            self._tell(lambda: self._record().world("created", _names(session.degraded)))
+        return session.world_id
+
+    def find_session(self, spec: WorldSpec) -> str:
+        """Find the world running; raises `WorldNotFoundError` when it was never made."""
+        whole = sessions.complete(spec, self._directory)
+        self._enter(sessions.session_of(self._context, whole))
+        return self.session.world_id
+
+    def exec(self, request: ExecRequest, on_output: OnOutput | None = None) -> ExecResult:
+        """Run a command to its end with its streams captured."""
+        stdin = (request.stdin or "").encode("utf-8", "surrogateescape")
+        limit = OUTPUT_BYTES if request.output_bytes is None else request.output_bytes
+        request = with_span(request)
+        timeout_s, budget = self.judge.timeout(request.timeout_s), self.budget()
+        capture = Capture(stdin, limit, self._spill(request), timeout_s, on_output, budget)
+        try:
+            return self.exec_attended(request, capture)
+        except (CannotExecuteError, CommandNotFoundError) as error:
+            return self._not_executed(request, error)
+
+    def exec_attended(
+        self,
+        request: ExecRequest,
+        attendant: Attendant,
+        descriptors: Mapping[int, int] | None = None,
+        *,
+        definitions: Mapping[str, str] | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> ExecResult:
+        """Run a command to its end, with somebody else staying with it.
+
+        `descriptors`: what the program has open beside its streams, see `world.process.begin`.
+        `definitions`: what the shell's own names stand for, for the policy. `settings`: what else
+        a replay needs. Raises what keeps the command from running; a denial is a result.
+        """
+        session, request = self.session, with_span(request)
+        asked = self._asked(request, settings)
+        decision = self.judge.decide(request, definitions)
+        recorder = self._record()
+        origin = recorder.origin(request, self.judge.policy_id)
+        if decision.action == DENY:
+            recorder.denied(origin, asked, decision)
+            return denied(request, session.world_id, decision)
+        degraded = _names(session.degraded)
+        recorder.start(origin, asked, decision, degraded)
+        spanning = Spanning(self._context, session.world_id)
+        ended, duration_ms = self._attend(
+            request, asked, attendant, spanning, descriptors or {}, origin
+        )
+        telemetry: list[str] = []
+        result = replace(
+            result_of(request, session.world_id, ended, duration_ms, decision),
+            fs_diff=spanning.finish(ended.code, telemetry),
+            resources=spanning.used(ended, telemetry),
+            degraded=degraded,
+        )
+        try:
+            recorder.complete(origin, result)
+        except (SubstrateError, OSError) as error:
+            telemetry.append(f"the end of the command is not on record: {error}")
+        return replace(result, telemetry=tuple(telemetry))
+
+    def budget(self) -> Budget | None:
+        """Return how much output a command may have, None without a limit."""
+        limit = self.session.output_bytes
+        return None if limit is None else Budget(limit)
+
+    def ask(self, argv: tuple[str, ...], cwd: str, timeout_s: float = 2.0) -> Ended:
+        """Run a program that only looks, such as a completion: it is no span of the session."""
+        overrides = Overrides(args=argv, cwd=cwd)
+        capture = Capture(b"", OUTPUT_BYTES, None, timeout_s)
+        return capture.attend(
+            lambda streams, _terminal, before: begin(
+                self._context, self.session.world_id, overrides, streams, before=before
+            ),
+            terminal=False,
+        )
+
+    def cancel(self, span_id: str, signal: int = 15) -> bool:
+        """Send a signal to a running command of this session; False when it does not run."""
+        started = self._running.get(span_id)
+        if started is None:
+            return False
+        started.signal(signal)
+        return True
+
+    def fs_diff(self, span_id: str) -> FsDiff:
+        """Return what a span changed."""
+        return diff(self._context, self.session.world_id, (), span_id)
+
+    def scopes(self, span_id: str) -> tuple[Scope, ...]:
+        """Return the remote endpoints a span used: none, since no world has a network yet."""
+        self.fs_diff(span_id)
+        return ()
+
+    def span(self, span_id: str) -> list[dict[str, Any]]:
+        """Return what is on record of a span of this session; raises `SpanNotFoundError`."""
+        from substrate.trace.index import Index
+
+        with Index(trace_directory(self._context.data)) as index:
+            return index.span(span_id)
+
+    def apply_policy(self) -> None:
+        """Read the policy again; it holds from the next command on."""
+        self._judge = Judge(self.session.project, self._environment, self._policy_file)
+
+    def destroy(self) -> None:
+        """End the world and all that runs in it. Its changes are gone with it."""
+        from substrate.world.delete import delete
+
+        self._tell(lambda: self._record().world("deleted"))
+        delete(self._context, self.session.world_id, self._warn, force=True)
+        self.close()
+
+    def close(self) -> None:
+        """Leave the session as it is and close what is open for it."""
+        recorder, self._recorder, self._session = self._recorder, None, None
+        if recorder is not None:
+            recorder.close()
+
+    def changes(self, paths: tuple[str, ...] = ()) -> FsDiff:
+        """Return what the session has changed in the project and not given to it yet.
+
+        Of these paths and what is in them when there are any.
+        """
+        return diff(self._context, self.session.world_id, paths)
+
+    def history_file(self) -> str:
+        """Return where a shell keeps what was typed: beside the data of worlds, not in one."""
+        prepare_directory(self._context.data)
+        return self._context.data + "-history"
+
+    def _enter(self, session: Session) -> None:
+        parent, reason = inherited(self._environment)
+        if reason:
+            self._warn(reason)
+        if parent is not None:
+            session = replace(session, session_id=parent.session_id)
+        above = None if parent is None else parent.span_id
+        self.close()
+        self._session = session
+        self._recorder = Recorder(self._context.data, session.session_id, session.world_id, above)
+
+    def _record(self) -> Recorder:
+        assert self._recorder is not None  # noqa: S101 -- entered with the session
+        return self._recorder
+
+    def _attend(
+        self,
+        request: ExecRequest,
+        asked: Request,
+        attendant: Attendant,
+        spanning: Spanning,
+        descriptors: Mapping[int, int],
+        origin: Origin,
+    ) -> tuple[Ended, int]:
+        span_id = origin.span_id or ""
+        began = time.monotonic()
+
+        def start(
+            streams: dict[int, int], terminal: bool, before: Callable[[Started], None] | None
+        ) -> Started:
+            overrides = Overrides(
+                args=asked.argv,
+                cwd=asked.cwd,
+                env=tuple(f"{name}={value}" for name, value in asked.env.items()),
+                terminal=terminal,
+            )
+            names = (span_id, origin.session_id)
+            started = spanning.begin(overrides, {**streams, **descriptors}, names, before)
+            self._running[span_id] = started
+            return started
+
+        try:
+            ended = attendant.attend(start, terminal=request.pty)
+        except BaseException as error:
+            self._tell_failure(origin, request, error)
+            raise
+        finally:
+            self._running.pop(span_id, None)
+        return ended, int((time.monotonic() - began) * 1000)
+
+    def _asked(self, request: ExecRequest, settings: dict[str, Any] | None) -> Request:
+        session = self.session
+        parent = TraceParent(session.session_id, request.span_id or "")
+        env = self.judge.environment(self._environment) | dict(request.env)
+        told = {"bundle": session.bundle, "project": session.project} | (settings or {})
+        return request_of(
+            request,
+            request.cwd or session.directory,
+            env | carried(parent, self._environment),
+            told,
+        )
+
+    def _spill(self, request: ExecRequest) -> str:
+        """Return where output goes that a result does not hold: it goes with the world."""
+        directory = os.path.join(self._context.data, self.session.world_id, "output")
+        prepare_directory(directory)
+        return os.path.join(directory, request.span_id or "")
+
+    def _not_executed(self, request: ExecRequest, error: SubstrateError) -> ExecResult:
+        text = f"{error.message}\n".encode()
+        return ExecResult(
+            exit=error.status,
+            span_id=request.span_id or "",
+            world_id=self.session.world_id,
+            duration_ms=0,
+            stderr=_output(text),
+        )
+
+    def _tell_failure(self, origin: Origin, request: ExecRequest, error: BaseException) -> None:
+        status = error.status if isinstance(error, SubstrateError) else DENIED
+        result = ExecResult(status, request.span_id or "", self.session.world_id, 0)
+        message = error.message if isinstance(error, SubstrateError) else type(error).__name__
+        self._tell(lambda: self._record().complete(origin, result, message))
+
+    def _tell(self, write: Callable[[], None]) -> None:
+        """Write to the trace what must not stop anything; a failure is reported."""
+        try:
+            write()
+        except (SubstrateError, OSError) as error:
+            self._warn(f"not on record: {error}")
+
+
+def request_of(
+    request: ExecRequest, cwd: str, env: dict[str, str], settings: dict[str, Any] | None
+) -> Request:
+    """Return exactly what is asked, for the record. Raises `UsageError` when it is no command."""
+    if bool(request.argv) == (request.command is not None):
+        message = "a request has either argv or a command"
+        raise UsageError(message)
+    stdin = None if request.stdin is None else request.stdin.encode("utf-8", "surrogateescape")
+    return Request(
+        argv=request.argv or ("bash", "-c", request.command or ""),
+        cwd=cwd,
+        env=env,
+        cmd=request.command,
+        pty=request.pty,
+        timeout_s=request.timeout_s,
+        stdin_kind="none" if stdin is None else "given",
+        stdin_bytes=None if stdin is None else len(stdin),
+        stdin_sha256=None if stdin is None else _sha256(stdin),
+        settings=settings,
+    )
+
+
+def result_of(
+    request: ExecRequest,
+    world_id: str,
+    ended: Ended,
+    duration_ms: int,
+    decision: PolicyDecision,
+) -> ExecResult:
+    """Return how a command ended, without what it changed."""
+    return ExecResult(
+        exit=ended.code if ended.code >= 0 else 128 - ended.code,
+        span_id=request.span_id or "",
+        world_id=world_id,
+        duration_ms=duration_ms,
+        signal=None if ended.code >= 0 else _signal_name(-ended.code),
+        timed_out=ended.timed_out,
+        stdout=ended.stdout,
+        stderr=ended.stderr,
+        policy_decision=decision,
+    )
+
+
+def denied(request: ExecRequest, world_id: str, decision: PolicyDecision) -> ExecResult:
+    """Return the result of a command that was not run."""
+    return ExecResult(
+        exit=DENIED,
+        span_id=request.span_id or "",
+        world_id=world_id,
+        duration_ms=0,
+        policy_decision=decision,
+    )
+
+
+def with_span(request: ExecRequest) -> ExecRequest:
+    """Return the request with a span id, a new one unless it has its own."""
+    return request if request.span_id else replace(request, span_id=new_span_id())
+
+
+def _names(degraded: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    return tuple(name for name, _ in degraded)
+
+
+def _output(data: bytes) -> Any:
+    from substrate.api.capture import Kept
+
+    kept = Kept(len(data), None)
+    kept.add(data)
+    return kept.close()
+
+
+def _sha256(data: bytes) -> str:
+    from hashlib import sha256
+
+    return sha256(data).hexdigest()
+
+
+def _signal_name(number: int) -> str:
+    import signal
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"

@@ -1,0 +1,81 @@
+"""The session's policy: read once for a session, asked before every command."""
+
+from __future__ import annotations
+
+from substrate.api.records import ISOLATE, PolicyDecision
+from substrate.errors import UnsupportedError
+from substrate.policy.broker import Broker
+from substrate.policy.effective import load_policy
+from substrate.policy.world_settings import network_for, tighten_settings, world_settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from typing import Any
+
+    from substrate.api.records import ExecRequest
+
+# What a world has of its own, whatever the policy lets in.
+_WORLDS_OWN = frozenset(("PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "COLUMNS", "LINES"))
+
+
+class Judge:
+    """What the policy of a project says; `given` is the file of `--policy`."""
+
+    def __init__(
+        self, project: str | None, environment: Mapping[str, str], given: str | None = None
+    ) -> None:
+        self.policy = load_policy(project, environment, given)
+        self._broker = Broker(self.policy)
+
+    @property
+    def policy_id(self) -> str:
+        """The digest of what the policy says."""
+        return self.policy.policy_id
+
+    def decide(
+        self, request: ExecRequest, definitions: Mapping[str, str] | None = None
+    ) -> PolicyDecision:
+        """Return the decision about a request; `definitions` are the shell's own names."""
+        if request.command is not None:
+            judgement = self._broker.judge_text(request.command, definitions)
+        else:
+            judgement = self._broker.judge_argv(request.argv)
+        decision = judgement.decision
+        return PolicyDecision(
+            action=decision.action,
+            rule=decision.rule,
+            source=None if decision.source is None else str(decision.source),
+            reason=decision.reason,
+        )
+
+    def environment(self, caller: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables of the caller that every command of the session gets."""
+        allowed = self.policy.environment(caller)
+        return {name: value for name, value in allowed.items() if name not in _WORLDS_OWN}
+
+    def settings(self, bundle: dict[str, Any], allow_degraded: Collection[str]) -> dict[str, Any]:
+        """Return a bundle's `substrate` object with what the policy says laid over it.
+
+        Raises `UnsupportedError` for a network that cannot be held to the policy's domains.
+        """
+        allowed = (*allow_degraded, *bundle.get("allowDegraded", ()))
+        network = network_for(self.policy, enforced=False, allow_degraded=allowed)
+        if network.refusal:
+            raise UnsupportedError(network.refusal, network.hint)
+        own = world_settings(self.policy, network)
+        # Of a command, not of the session: see `timeout`.
+        own["limits"].pop("wallTime", None)
+        return tighten_settings(bundle, own)
+
+    def timeout(self, asked_s: float | None) -> float | None:
+        """Return how many seconds a command has: as asked, but no more than the policy gives."""
+        most = self.policy.limit("wall_time")
+        if most is None or asked_s is None:
+            return asked_s if most is None else float(most)
+        return min(asked_s, float(most))
+
+
+def refuses_host(decision: PolicyDecision) -> bool:
+    """Whether a command must not run without a world, although it may run in one."""
+    return decision.action == ISOLATE

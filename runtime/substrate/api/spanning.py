@@ -1,0 +1,105 @@
+"""What a command changed: its own layer, or the difference of what its world had changed.
+
+A broken way to the answer never breaks the command: what went wrong is told with the result.
+"""
+
+from __future__ import annotations
+
+from substrate.api.records import Limit, Resources
+from substrate.errors import SubstrateError
+from substrate.world.process import begin, leave
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from substrate.api.capture import Ended
+    from substrate.filesystem.between import Look
+    from substrate.filesystem.entries import FsDiff
+    from substrate.world.context import Context
+    from substrate.world.overrides import Overrides
+    from substrate.world.process import Started
+    from substrate.world.state import State
+
+
+class Spanning:
+    """One command of a world, from before its start to after its end."""
+
+    def __init__(self, context: Context, world_id: str) -> None:
+        self._context = context
+        self._world_id = world_id
+        self._started: Started | None = None
+        self._before: Look | None = None
+
+    def begin(
+        self,
+        overrides: Overrides,
+        descriptors: Mapping[int, int],
+        names: tuple[str, str],
+        before: Callable[[Started], None] | None,
+    ) -> Started:
+        """Start it; `names` are the ids of span and session, the rest is as `begin` has it."""
+        self._started = begin(
+            self._context,
+            self._world_id,
+            overrides,
+            descriptors,
+            names,
+            lambda started: self._ready(started, before),
+        )
+        return self._started
+
+    def finish(self, code: int, telemetry: list[str]) -> FsDiff | None:
+        """Return what it changed, None when that cannot be told; `telemetry` then says why."""
+        started = self._started
+        if started is None or started.state is None or started.state.layer is None:
+            return None
+        try:
+            found = leave(started, code if code >= 0 else 128 - code)
+            if found is None and self._before is not None:
+                found = self._difference(started.state, self._before)
+        except (SubstrateError, OSError) as error:
+            telemetry.append(f"what the command changed is not known: {error}")
+            return None
+        return found
+
+    def used(self, ended: Ended, telemetry: list[str]) -> Resources | None:
+        """Return what the command used, None when that cannot be told."""
+        if self._started is None:
+            return None
+        try:
+            used = self._started.used(ended.limits_hit)
+        except (SubstrateError, OSError) as error:
+            telemetry.append(f"what the command used is not known: {error}")
+            return None
+        return Resources(
+            cpu_ms=used.cpu_ms,
+            memory_peak=used.memory_peak,
+            oom_killed=used.oom_killed,
+            throttled=used.throttled,
+            pids_peak=used.pids_peak,
+            survivors=used.survivors,
+            limits_hit=tuple(
+                Limit(hit.name, hit.sentence, hit.hint, hit.is_fatal) for hit in used.limits_hit
+            ),
+        )
+
+    def _ready(self, started: Started, before: Callable[[Started], None] | None) -> None:
+        state = started.state
+        if started.span is None and state is not None and state.layer is not None:
+            self._before = _look(state)
+        if before is not None:
+            before(started)
+
+    def _difference(self, state: State, before: Look) -> FsDiff:
+        from substrate.filesystem.between import between
+
+        return between(before, _look(state))
+
+
+def _look(state: State) -> Look:
+    from substrate.filesystem.between import Look
+    from substrate.world.diff import world_changes
+
+    with world_changes(state) as changes:
+        return Look(changes)

@@ -1,0 +1,233 @@
+"""A process in a running world that the caller attends itself: streams given, nothing waited for.
+
+`exec` stays in the foreground of this program's own terminal and signals; this is for whoever has
+several processes, or threads, or wants the output.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+
+from substrate.errors import (
+    CannotExecuteError,
+    UnsupportedError,
+    UsageError,
+    WorldStateError,
+)
+from substrate.isolation.conversation import LOWEST_INPUT, Conversation, compile_plan, end
+from substrate.isolation.entering import EnteredWorld, exec_sequence
+from substrate.isolation.payload import Descriptors
+from substrate.kernel import signals
+from substrate.world import state as states
+from substrate.world.ending import end_tree
+from substrate.world.filters import find_filter
+from substrate.world.joining import Entrance
+from substrate.world.outcome import of_process, of_span
+from substrate.world.overrides import override
+from substrate.world.placing import PLAIN, check_spans, place
+from substrate.world.store import World
+from substrate.world.stored import stored_config
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from resource import struct_rusage
+
+    from substrate.bundle.model import Config
+    from substrate.cgroups.report import LimitHit
+    from substrate.cgroups.spans import SpanCgroup
+    from substrate.filesystem.entries import FsDiff
+    from substrate.world.context import Context
+    from substrate.world.outcome import Resources
+    from substrate.world.overrides import Overrides
+    from substrate.world.placing import View
+    from substrate.world.span import Span
+    from substrate.world.state import State
+
+
+class Started:
+    """A process of a world, a child of this one. Its maker reaps it, then closes it.
+
+    `pidfd` is readable once it has ended. `master_fd` is the master of its terminal, or -1.
+    `span` is the layer it writes to and `cgroup` what it is counted and ended in, None where it
+    has none of its own; `state` is its world's, None for a process of the host.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        master_fd: int = -1,
+        state: State | None = None,
+        span: Span | None = None,
+        cgroup: SpanCgroup | None = None,
+    ) -> None:
+        self.pid = pid
+        self.pidfd = os.pidfd_open(pid)
+        self.master_fd = master_fd
+        self.state = state
+        self.span = span
+        self._cgroup = cgroup
+        self._usage: struct_rusage | None = None
+
+    def has_ended(self, timeout_s: float | None = 0) -> bool:
+        """Wait for the end, None as long as it takes, and return whether it came."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process and the group it leads, if it still runs."""
+        try:
+            # Not yet reaped, so the number is still its own; it leads a session, see TakeSession.
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            try:
+                signals.send(self.pidfd, number)
+            except ProcessLookupError:
+                return
+
+    def kill_all(self) -> None:
+        """Kill the process and what it has started: all of that, where it has a cgroup."""
+        if self._cgroup is not None:
+            self._cgroup.kill()
+        else:
+            end_tree(self.pid)
+
+    def reap(self) -> int:
+        """Wait for the end and return its code: an exit status, or minus the signal."""
+        _, status, self._usage = os.wait4(self.pid, 0)
+        os.close(self.pidfd)
+        return os.waitstatus_to_exitcode(status)
+
+    def used(self, hits: tuple[LimitHit, ...] = ()) -> Resources:
+        """Return what it used, and give its cgroup up; once, after its end."""
+        cgroup, self._cgroup = self._cgroup, None
+        if cgroup is None:
+            return of_process(self._usage, hits)
+        try:
+            return of_span(cgroup, self._usage, hits)
+        finally:
+            cgroup.close()
+
+    def close(self) -> None:
+        """Close what is open, for a process that was reaped elsewhere."""
+        os.close(self.pidfd)
+        if self.master_fd >= 0:
+            os.close(self.master_fd)
+
+
+def begin(
+    context: Context,
+    world_id: str,
+    overrides: Overrides,
+    descriptors: Mapping[int, int],
+    names: tuple[str | None, str] = (None, ""),
+    before: Callable[[Started], None] | None = None,
+) -> Started:
+    """Start a process in a world and return once its program runs.
+
+    `descriptors`: which of the caller's it gets under which number below `LOWEST_INPUT`; the
+    standard streams not named are this program's own. The caller keeps all of them. `names` are
+    the ids of its span and session; who begins a span must `leave` it. `before` is called with
+    the process waiting to execute its program; it owns what is open from then on, and a process
+    that then fails is already ended and reaped. Raises `WorldStateError` unless the world runs,
+    and what `exec` raises.
+    """
+    with World.open(context, world_id) as world:
+        state = world.read()
+        config = stored_config(world)
+        owner = world.path
+    if state.current_status != states.RUNNING:
+        message = f"container not running: {world_id} is {state.current_status}"
+        raise WorldStateError(message, f"substrate-runtime state {world_id}")
+    process = override(config.process, overrides)
+    if process is None:
+        message = "there is nothing to execute"
+        raise UsageError(message)
+    seccomp = find_filter(context, config)
+    inputs = _raised(descriptors)
+    try:
+        span_id = names[0]
+        with Entrance(state, owner, spanned=bool(span_id), span_id=span_id or "") as entrance:
+
+            def enter(view: View) -> tuple[Conversation, int]:
+                entered = EnteredWorld(
+                    state.namespaces, state.may_set_groups, entrance.into_cgroup, view.overlay,
+                    view.joins_mounts,
+                )  # fmt: skip
+                steps = exec_sequence(
+                    process, entered, seccomp, Descriptors(given=tuple(descriptors))
+                )
+                known = entrance.inputs | inputs | view.inputs
+                talk = Conversation(compile_plan(steps), known, "native")
+                return talk, _bring_in(talk, entered, entrance, terminal=process.terminal)
+
+            if state.layer is None or not _has_spans(state, config):
+                (talk, master), span = enter(PLAIN), None
+            else:
+                (talk, master), span = place(state, config, owner, names, enter)
+    finally:
+        for fd in inputs.values():
+            os.close(fd)
+    started = Started(talk.pid, master, state, span, entrance.cgroup)
+    return _let_run(started, talk, before)
+
+
+def leave(started: Started, status: int) -> FsDiff | None:
+    """Return what the span of a process changed and keep it; None when it began none."""
+    if started.span is None or started.state is None:
+        return None
+    from substrate.world.span import leave_span
+
+    return leave_span(started.state, started.span, status=status)
+
+
+def _has_spans(state: State, config: Config) -> bool:
+    """Whether a world's commands have layers of their own; else they share the world's."""
+    try:
+        check_spans(state, config)
+    except UnsupportedError:
+        return False
+    return True
+
+
+def _let_run(
+    started: Started, talk: Conversation, before: Callable[[Started], None] | None
+) -> Started:
+    try:
+        if before is not None:
+            before(started)
+        talk.go()
+        talk.wait_for_exec()
+    except BaseException:
+        end(talk)
+        if before is None:
+            started.close()
+        leave(started, CannotExecuteError.status)
+        started.used()
+        raise
+    talk.close()
+    return started
+
+
+def _bring_in(
+    talk: Conversation, world: EnteredWorld, entrance: Entrance, *, terminal: bool
+) -> int:
+    try:
+        if world.forks:
+            talk.follow_fork()
+        entrance.bring_in(talk.pid)
+        return talk.expect_ready(terminal=terminal)
+    except BaseException:
+        end(talk)
+        raise
+
+
+def _raised(descriptors: Mapping[int, int]) -> dict[str, int]:
+    """Return duplicates that no number of the program's can overwrite, as the plan's inputs."""
+    return {
+        f"fd{number}": fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, LOWEST_INPUT)
+        for number, fd in descriptors.items()
+    }
