@@ -48,8 +48,9 @@ def _talk(place: Place, act: Callable[[ClientSession], Awaitable[None]]) -> None
 async def _call(session: ClientSession, name: str, **arguments: Any) -> dict[str, Any]:
     result = await session.call_tool(name, arguments)
     assert not result.is_error, result
-    assert result.structured_content is not None
-    return result.structured_content
+    content: dict[str, Any] | None = result.structured_content
+    assert content is not None
+    return content
 
 
 def test_a_model_runs_commands_and_learns_what_they_changed(place: Place) -> None:

@@ -1,6 +1,6 @@
 """HTTP/1.1 messages over a connected socket, by h11: whole requests, whole and streamed answers.
 
-h11 decides what is HTTP; here are only limits, and which bytes go where. See decision 0011.
+h11 decides what is HTTP; here are only limits, and which bytes go where. See decision 10.
 """
 
 from __future__ import annotations
