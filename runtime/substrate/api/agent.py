@@ -90,7 +90,8 @@ class Agent:
                 connected.settimeout(_IDLE_S)
                 reason = refusal(connected)
                 if reason:
-                    _answer(channel, 403, error_json(RefusedError(reason)))
+                    _try_answer(channel, 403, error_json(RefusedError(reason)))
+                    channel.linger()
                     return
                 while self._serve_one(channel) and channel.next_message():
                     pass
