@@ -8,6 +8,7 @@
     ├─ UnsupportedError            4    this machine or this version cannot do what was asked
     │  └─ IdMapsUnsupportedError   4    a file system has no id-mapped mounts
     ├─ RefusedError                5    possible, but refused for safety
+    ├─ ConflictError               6    host and world, or accept and host, changed the same
     ├─ WorldExistsError            1    the id is in use
     ├─ WorldNotFoundError          1    "container … does not exist"
     ├─ WorldStateError             1    the verb does not fit the world's status
@@ -93,6 +94,16 @@ class RefusedError(SubstrateError):
     """It could be done, and is refused because it would be unsafe."""
 
     status = 5
+
+
+class ConflictError(SubstrateError):
+    """Two sides changed the same path; `conflicts` are (path, what happened) pairs."""
+
+    status = 6
+
+    def __init__(self, message: str, hint: str, conflicts: Sequence[tuple[str, str]]) -> None:
+        super().__init__(message, hint)
+        self.conflicts = tuple(conflicts)
 
 
 class WorldExistsError(SubstrateError):

@@ -208,12 +208,13 @@ class Tree:
         host sees it would be the wrong one to compare with. A btrfs subvolume has a device
         number of its own and is no mount, hence the second look.
         """
-        if device != self._device and _mount_id(fd) != _mount_id(self.root_fd):
+        if device != self._device and mount_id(fd) != mount_id(self.root_fd):
             message = f"reading {self.path}: another file system is mounted on {path}"
             raise UnsupportedError(message, f"umount {os.path.join(self.path, path)}")
 
 
-def _mount_id(fd: int) -> bytes:
+def mount_id(fd: int) -> bytes:
+    """Return the line of fdinfo that tells which mount a descriptor is on."""
     with open(f"/proc/self/fdinfo/{fd}", "rb") as stream:
         for line in stream:
             if line.startswith(b"mnt_id:"):

@@ -139,6 +139,13 @@ class Resolve:
     IN_ROOT = 0x10
 
 
+class Rename:
+    """`RENAME_*` of renameat2(2)."""
+
+    NOREPLACE = 1
+    EXCHANGE = 2
+
+
 class Pr:
     """`PR_*` operations of prctl(2)."""
 

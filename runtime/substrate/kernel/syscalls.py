@@ -1,6 +1,6 @@
 """System call numbers by architecture, under their kernel names.
 
-Only what plans use. Numbers from 424 on are the same everywhere; the older ones are the x86_64
+Only what is used here. Numbers from 424 on are the same everywhere; the older ones are the x86_64
 table and the generic one (include/uapi/asm-generic/unistd.h), which aarch64 and riscv64 share.
 """
 
@@ -70,6 +70,9 @@ _BY_TABLE = {
     "fchownat": (260, 54),
     "symlinkat": (266, 36),
     "unshare": (272, 97),
+    "syncfs": (306, 267),
+    "renameat2": (316, 276),
+    "statx": (332, 291),
     "accept4": (288, 242),
     "dup3": (292, 24),
     "prlimit64": (302, 261),

@@ -15,6 +15,7 @@ from substrate.errors import (
     UsageError,
     WorldNotFoundError,
 )
+from substrate.filesystem.baseline import write_baseline
 from substrate.filesystem.layers import check_separate, make_layer
 from substrate.filesystem.removal import remove_layers
 from substrate.isolation.launch import Events, launch
@@ -191,6 +192,7 @@ def _create(
 
             limit_space(world.data, spec.project.limit_bytes)
         os.mkdir(layer.directory, 0o700)
+        write_baseline(layer.directory, layer.project)
         make_layer(layer.directory, layer.project, layer.at, layer.userxattr)
     output = _limited_output(request, spec)
     try:

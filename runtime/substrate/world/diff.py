@@ -43,7 +43,7 @@ def diff(
         with world_changes(state) as changes:
             found = add_hashes(changes.diff, settings.hash, settings.small_file_limit)
     at = state.layer.at
-    return _only(found, [_relative(path, at) for path in paths]) if paths else found
+    return _only(found, [relative_path(path, at) for path in paths]) if paths else found
 
 
 def patch(
@@ -152,7 +152,8 @@ def _project(state: State) -> str:
     return project
 
 
-def _relative(path: str, at: str) -> str:
+def relative_path(path: str, at: str) -> str:
+    """Return a path of the project relative to it, "" for itself; raises `UsageError`."""
     relative = os.path.relpath(path, at) if os.path.isabs(path) else os.path.normpath(path)
     if relative == ".." or relative.startswith("../"):
         message = f"{path} is not in the project, which is {at} in the world"

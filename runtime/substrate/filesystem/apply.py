@@ -1,0 +1,238 @@
+"""Carries operations out on a project, and takes them back.
+
+Every operation checks that it meets what was planned for, before and after the rename: between the
+two looks of anybody a file may be written to. Taking back decides by what is there, not by notes of
+progress, so it can be interrupted and repeated: a piece that is in its place has not been used.
+
+Nothing that is not recognised is ever removed. What somebody put in the place of ours while it was
+there is kept among the pieces, and its number told.
+"""
+
+from __future__ import annotations
+
+import os
+
+from substrate.filesystem.conflict import CHANGED, MADE, REMOVED
+from substrate.filesystem.copying import Metadata, metadata_at, set_metadata, set_mtime
+from substrate.filesystem.descriptors import is_gone
+from substrate.filesystem.identity import Identity, identity_of
+from substrate.filesystem.operations import IN, OUT, SET, SWAP, Operation
+from substrate.kernel.files import exchange, move
+from substrate.record import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from substrate.filesystem.plan_accept import FolderTime
+    from substrate.filesystem.project import Project
+
+
+class Interference(Exception):  # noqa: N818 -- an answer of this room; the caller rolls back
+    """Somebody changed a path between the plan and its operation."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+
+class Hands:
+    """Does and takes back operations between a project and a directory of pieces."""
+
+    def __init__(self, project: Project, pieces_fd: int) -> None:
+        self._project = project
+        self._pieces_fd = pieces_fd
+        self.rescued: list[tuple[int, str]] = []
+        self.lost: list[tuple[str, str]] = []
+
+    def run(self, operation: Operation) -> None:
+        """Carry one operation out; raises `Interference` when it meets something else."""
+        try:
+            _FORWARD[operation.kind](self, operation)
+        except OSError as error:
+            if is_gone(error):
+                raise Interference(operation.path, REMOVED) from error
+            raise
+
+    def take_back(self, operation: Operation) -> None:
+        """Undo one operation if it has been done."""
+        try:
+            _BACKWARD[operation.kind](self, operation)
+        except OSError as error:
+            # Its directory is not there: then nor is what was done in it.
+            if not is_gone(error):
+                raise
+            if operation.kind == OUT and self._piece(operation) is not None:
+                self.rescued.append((operation.piece, operation.path))
+
+    def set_times(self, times: Iterable[FolderTime]) -> None:
+        """Set the mtimes of directories; those that are gone are left out."""
+        for time in times:
+            try:
+                set_mtime(self._project.folder(time.path), "", time.mtime_ns)
+            except OSError as error:
+                if not is_gone(error):
+                    raise
+
+    def piece_is_empty(self, piece: int) -> bool:
+        """Whether a piece that is a directory has nothing in it."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(str(piece), flags, dir_fd=self._pieces_fd)
+        try:
+            return not os.listdir(fd)
+        finally:
+            os.close(fd)
+
+    def _in(self, operation: Operation) -> None:
+        fd, name = self._project.place(operation.path)
+        try:
+            move(self._pieces_fd, str(operation.piece), fd, name)
+        except FileExistsError as error:
+            raise Interference(operation.path, MADE) from error
+        self._forget(operation.staged)
+
+    def _out(self, operation: Operation) -> None:
+        fd, name = self._project.place(operation.path)
+        self._expect(operation, fd, name)
+        move(fd, name, self._pieces_fd, str(operation.piece))
+        self._forget(operation.there)
+        self._check_displaced(operation)
+
+    def _swap(self, operation: Operation) -> None:
+        fd, name = self._project.place(operation.path)
+        self._expect(operation, fd, name)
+        exchange(fd, name, self._pieces_fd, str(operation.piece))
+        self._project.forget()
+        self._check_displaced(operation)
+
+    def _set(self, operation: Operation) -> None:
+        fd, name = self._where(operation.path)
+        status = os.stat(name, dir_fd=fd, follow_symlinks=False) if name else os.fstat(fd)
+        there = operation.there
+        if there is not None and there.inode != status.st_ino:
+            raise Interference(operation.path, CHANGED)
+        old, new = operation.old, operation.new
+        if old is None or new is None:
+            return
+        if not _alike(metadata_at(fd, name), old, identity_of(status)):
+            raise Interference(operation.path, CHANGED)
+        if identity_of(status).is_folder:
+            new = replace(new, mtime_ns=status.st_mtime_ns)
+        self.lost += [(operation.path, what) for what in set_metadata(fd, name, new)]
+
+    def _expect(self, operation: Operation, fd: int, name: str) -> None:
+        found = identity_of(os.stat(name, dir_fd=fd, follow_symlinks=False))
+        if operation.there is None or not operation.there.same_content(found):
+            raise Interference(operation.path, CHANGED)
+
+    def _check_displaced(self, operation: Operation) -> None:
+        """Look again at what was moved away, now that no path leads to it any more."""
+        found = self._piece(operation)
+        there = operation.there
+        if found is None or there is None or not there.same_content(found):
+            raise Interference(operation.path, CHANGED)
+        if there.is_folder and not operation.moved and not self.piece_is_empty(operation.piece):
+            raise Interference(operation.path, CHANGED)
+
+    def _in_back(self, operation: Operation) -> None:
+        if self._piece(operation) is not None:
+            return
+        fd, name = self._project.place(operation.path)
+        found = _identity(fd, name)
+        if found is None or operation.staged is None or found.inode != operation.staged.inode:
+            # Removed or replaced by somebody since: theirs now.
+            return
+        move(fd, name, self._pieces_fd, str(operation.piece))
+        self._forget(found)
+        if not operation.moved:
+            self._rescue_changed(operation)
+
+    def _out_back(self, operation: Operation) -> None:
+        found = self._piece(operation)
+        if found is None:
+            return
+        fd, name = self._project.place(operation.path)
+        try:
+            move(self._pieces_fd, str(operation.piece), fd, name)
+        except FileExistsError:
+            exchange(self._pieces_fd, str(operation.piece), fd, name)
+            self.rescued.append((operation.piece, operation.path))
+        self._forget(found)
+
+    def _swap_back(self, operation: Operation) -> None:
+        found = self._piece(operation)
+        there = operation.there
+        if found is None or there is None or found.inode != there.inode:
+            return
+        fd, name = self._project.place(operation.path)
+        self._project.forget()
+        fd, name = self._project.place(operation.path)
+        if _identity(fd, name) is None:
+            move(self._pieces_fd, str(operation.piece), fd, name)
+            return
+        exchange(fd, name, self._pieces_fd, str(operation.piece))
+        self._project.forget()
+        self._rescue_changed(operation)
+
+    def _set_back(self, operation: Operation) -> None:
+        fd, name = self._where(operation.path)
+        found = _identity(fd, name)
+        there, old, new = operation.there, operation.old, operation.new
+        if found is None or old is None or new is None:
+            return
+        if there is not None and there.inode != found.inode:
+            return
+        now = metadata_at(fd, name)
+        wanted = Metadata(
+            *(was if is_ == given else is_ for was, given, is_ in (
+                (old.mode, new.mode, now.mode),
+                (old.uid, new.uid, now.uid),
+                (old.gid, new.gid, now.gid),
+                (old.mtime_ns, new.mtime_ns, now.mtime_ns),
+            )),
+            old.attributes if now.attributes == new.attributes else now.attributes,
+        )  # fmt: skip
+        set_metadata(fd, name, wanted)
+
+    def _rescue_changed(self, operation: Operation) -> None:
+        """Keep what came out of the project if it is not what was put in."""
+        found, staged = self._piece(operation), operation.staged
+        same = found is not None and staged is not None and staged.same_content(found)
+        if same and found is not None and found.is_folder:
+            same = self.piece_is_empty(operation.piece)
+        if not same:
+            self.rescued.append((operation.piece, operation.path))
+
+    def _where(self, path: str) -> tuple[int, str]:
+        return self._project.place(path) if path else (self._project.fd, "")
+
+    def _piece(self, operation: Operation) -> Identity | None:
+        return _identity(self._pieces_fd, str(operation.piece))
+
+    def _forget(self, moved: Identity | None) -> None:
+        if moved is None or moved.is_folder:
+            self._project.forget()
+
+
+def _identity(fd: int, name: str) -> Identity | None:
+    try:
+        if not name:
+            return identity_of(os.fstat(fd))
+        return identity_of(os.stat(name, dir_fd=fd, follow_symlinks=False))
+    except FileNotFoundError:
+        return None
+
+
+def _alike(one: Metadata, two: Metadata, identity: Identity) -> bool:
+    """Whether metadata are equal; of a directory the mtime does not count."""
+    return one == (replace(two, mtime_ns=one.mtime_ns) if identity.is_folder else two)
+
+
+_FORWARD = {IN: Hands._in, OUT: Hands._out, SWAP: Hands._swap, SET: Hands._set}  # noqa: SLF001
+_BACKWARD = {
+    IN: Hands._in_back,  # noqa: SLF001
+    OUT: Hands._out_back,  # noqa: SLF001
+    SWAP: Hands._swap_back,  # noqa: SLF001
+    SET: Hands._set_back,  # noqa: SLF001
+}

@@ -1,0 +1,139 @@
+"""Three-way: what did the host change meanwhile that the world has changed too.
+
+Entries compare the world's result with the project as it is now. What is missing is the third
+side, the project as the world found it; it is replaced by the question whether the host's file is
+still that one: its ctime is before the moment the world took it over, or it is exactly what we
+left there ourselves. Whatever cannot be told counts as changed.
+"""
+
+from __future__ import annotations
+
+from substrate.filesystem.entries import DELETE, MOD, RENAME, TOUCHED, WRITE
+from substrate.filesystem.project import is_folder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
+    from substrate.filesystem.changes import Changes
+    from substrate.filesystem.entries import Entry
+    from substrate.filesystem.items import Item
+    from substrate.filesystem.known import Known
+    from substrate.filesystem.project import Project
+
+ROOT = "."
+CHANGED = "changed on the host"
+REMOVED = "removed on the host"
+MADE = "made on the host"
+REPLACED = "replaced on the host"
+
+
+def host_path(entry: Entry) -> str:
+    """Return where the project has what an entry was before, "" for its root."""
+    if entry.change in {WRITE, DELETE}:
+        return entry.path
+    path = entry.origin or entry.path
+    return "" if path == ROOT else path
+
+
+class ThreeWay:
+    """Answers for entries whether the host changed the same thing."""
+
+    def __init__(self, changes: Changes, project: Project, known: Known) -> None:
+        self._changes = changes
+        self._project = project
+        self._known = known
+        self._inodes: set[int] | None = None
+
+    def conflicts(self, entries: Iterable[Entry]) -> dict[str, str]:
+        """Return path -> what the host did, for every entry that is not clean."""
+        found: dict[str, str] = {}
+        for entry in entries:
+            if entry.change == TOUCHED:
+                continue
+            reason = self.reason(entry)
+            if reason:
+                found[entry.path] = reason
+        return found
+
+    def reason(self, entry: Entry) -> str:
+        """Return what the host did to an entry's path; empty when nothing."""
+        status = self._project.status(host_path(entry))
+        if entry.change == WRITE:
+            return self._new(entry, status)
+        if status is None:
+            return REMOVED
+        if entry.path == ROOT:
+            return "" if self._changes.baseline.same_root(status) else CHANGED
+        if entry.change == RENAME:
+            if self._project.status(entry.path) is not None:
+                return MADE
+            if is_folder(status):
+                # What the host changed inside moves along.
+                return self._other_inode(entry, status)
+        if self._known.holds(status):
+            return ""
+        if status.st_ctime_ns >= self._changes.seen_ns(entry):
+            return CHANGED
+        return self._other_inode(entry, status)
+
+    def is_clean_folder(self, path: str) -> bool:
+        """Whether nothing of the host's has changed a directory, or the entries of it."""
+        status = self._project.status(path)
+        if status is None:
+            return False
+        return self._known.holds(status) or status.st_ctime_ns < self._changes.baseline.created_ns
+
+    def world_changed_root(self, entry: Entry) -> bool:
+        """Whether the root's metadata differ because of the world and not because of the host."""
+        base = self._changes.baseline
+        if entry.item is None or not base.inode:
+            return True
+        return not base.same_root(entry.item.status)
+
+    def _new(self, entry: Entry, status: os.stat_result | None) -> str:
+        if status is not None:
+            return MADE
+        item = entry.item
+        if item is None or not self._changes.is_copy(item):
+            return ""
+        inode = self._changes.origin(item)
+        exists = inode in self._originals() if inode else self._may_be_moved(item)
+        return "" if exists else REMOVED
+
+    def _originals(self) -> set[int]:
+        """Return the inodes of what the changes replace, remove, move or leave as it was."""
+        if self._inodes is None:
+            self._inodes = set()
+            for entry in self._changes.diff.entries:
+                status = None if entry.change == WRITE else self._project.status(host_path(entry))
+                if status is not None:
+                    self._inodes.add(status.st_ino)
+        return self._inodes
+
+    def _may_be_moved(self, item: Item) -> bool:
+        """Whether a copy without a recorded original may be one of something still there.
+
+        Rootless the overlay keeps no inode. Directories are never moved there.
+        """
+        if item.kind == "dir":
+            return False
+        for entry in self._changes.diff.entries:
+            if entry.change in {MOD, DELETE} and entry.kind_before != "dir":
+                return True
+            other = entry.item
+            if entry.change != WRITE and other is not None and _is_same_file(other, item):
+                return True
+        return False
+
+    def _other_inode(self, entry: Entry, status: os.stat_result) -> str:
+        inode = 0 if entry.item is None else self._changes.origin(entry.item)
+        same = not inode or inode == status.st_ino or self._known.holds(status)
+        return "" if same else REPLACED
+
+
+
+def _is_same_file(one: Item, two: Item) -> bool:
+    first, second = one.status, two.status
+    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)

@@ -1,0 +1,63 @@
+"""What accept and undo themselves have left in a project: no change of the host's.
+
+Kept by inode, because a file that somebody has renamed or touched since has another ctime. A file
+that was restored from a copy stands for the one that was displaced.
+"""
+
+from __future__ import annotations
+
+import os
+
+from substrate import jsontext
+from substrate.filesystem.identity import Identity, identity_from, identity_of
+
+KNOWN_FILE = "known.json"
+
+
+class Known:
+    """Identities by inode, in a file that is replaced at once."""
+
+    def __init__(self, directory: str) -> None:
+        self._path = os.path.join(directory, KNOWN_FILE)
+        self._identities: dict[int, Identity] = {}
+        self._stands_for: dict[int, int] = {}
+        try:
+            with open(self._path, "rb") as file:
+                stored = jsontext.loads(file.read())
+        except FileNotFoundError:
+            return
+        for row, inode in stored:
+            identity = identity_from(row)
+            if identity is not None:
+                self._identities[identity.inode] = identity
+                self._stands_for[identity.inode] = inode
+
+    def holds(self, status: os.stat_result) -> bool:
+        """Whether this is a file as we left it."""
+        return self._identities.get(status.st_ino) == identity_of(status)
+
+    def add(self, identity: Identity, stands_for: int = 0) -> None:
+        """Take in what we have left somewhere; `stands_for` is the inode it is a copy of."""
+        self._identities[identity.inode] = identity
+        previous = self._stands_for.get(stands_for, 0) or stands_for or identity.inode
+        self._stands_for[identity.inode] = previous
+
+    def is_what_was_left(self, status: os.stat_result, left: Identity) -> bool:
+        """Whether a file is unchanged since we left it as `left`, restorations not counting."""
+        if identity_of(status) == left:
+            return True
+        same = left.inode in {status.st_ino, self._stands_for.get(status.st_ino, 0)}
+        return same and self.holds(status)
+
+    def write(self) -> None:
+        """Keep everything on disk."""
+        rows = [
+            [identity.to_json(), self._stands_for[inode]]
+            for inode, identity in self._identities.items()
+        ]
+        temporary = self._path + ".new"
+        with open(temporary, "wb") as file:
+            file.write(jsontext.dumps(rows).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self._path)

@@ -1,0 +1,151 @@
+"""What is left in a layer after its changes, or some of them, are in the project.
+
+The records of an overlay name places in the project: where a moved directory was, where the content
+of a file lies whose mode alone has changed. When the project changes below them they must still be
+true, or be made true, or the change is refused.
+"""
+
+from __future__ import annotations
+
+import os
+
+from substrate.errors import RefusedError
+from substrate.filesystem.baseline import write_baseline
+from substrate.filesystem.conflict import host_path
+from substrate.filesystem.entries import DELETE, MOD, RENAME, TOUCHED, WRITE, Entry
+from substrate.filesystem.layers import make_layer
+from substrate.filesystem.removal import remove_layers
+from substrate.filesystem.renames import after_renames
+from substrate.filesystem.render import quote
+from substrate.kernel.files import exchange, open_beneath
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from substrate.filesystem.changes import Changes
+
+_FRESH = ".fresh"
+
+
+def check_rest(changes: Changes, chosen: list[Entry], *, lives: bool) -> None:
+    """Refuse a choice after which the rest of the layer would not mean what it means now.
+
+    `lives`: processes use the layer, so nothing of it can be adapted. Raises `RefusedError`.
+    """
+    picked = {id(entry) for entry in chosen}
+    displaced = {
+        host_path(entry): entry
+        for entry in chosen
+        if entry.change in {MOD, DELETE} or (lives and entry.change == RENAME)
+    }
+    for entry in changes.diff.entries:
+        if id(entry) in picked and not lives:
+            continue
+        for path in _relied_on(changes, entry):
+            other = _covering(displaced, path)
+            if other is not None and (lives or other.path != entry.path):
+                raise _refusal(entry, other, lives=lives)
+    if not lives:
+        _check_links(changes, picked)
+
+
+def redirects_after(changes: Changes, chosen: list[Entry]) -> list[tuple[str, str]]:
+    """Return (path in the layer, redirect it must have) once the chosen renames are made."""
+    renames = {entry.origin: entry.path for entry in chosen if entry.change == RENAME}
+    if not renames:
+        return []
+    found: list[tuple[str, str]] = []
+    for path, lower in changes.redirects():
+        now = after_renames(lower, renames)
+        if now != lower:
+            found.append((path, "/" + now))
+    return found
+
+
+def settle(layer: str, project: str, how: dict[str, Any], prefix: str) -> None:
+    """Do what was planned for a layer; doing it twice is doing it once."""
+    if how.get("empty"):
+        empty_layer(layer, project, prefix == "user.overlay.")
+        return
+    upper_fd = os.open(os.path.join(layer, "upper"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for path, redirect in how.get("redirects", ()):
+            _set_redirect(upper_fd, path, redirect, prefix)
+    finally:
+        os.close(upper_fd)
+
+
+def empty_layer(layer: str, project: str, userxattr: bool) -> None:
+    """Exchange a layer that is not mounted for a fresh one, at once."""
+    fresh = layer + _FRESH
+    remove_layers(fresh)
+    os.mkdir(fresh, 0o700)
+    make_layer(fresh, project, "", userxattr)
+    write_baseline(fresh, project)
+    parent_fd = os.open(os.path.dirname(layer), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        exchange(parent_fd, os.path.basename(layer), parent_fd, os.path.basename(fresh))
+        os.fsync(parent_fd)
+    finally:
+        os.close(parent_fd)
+    remove_layers(fresh)
+
+
+def _relied_on(changes: Changes, entry: Entry) -> list[str]:
+    """Return the paths in the project that an entry's record in the layer needs."""
+    item = entry.item
+    if item is None:
+        return []
+    found: list[str] = []
+    if changes.in_project(item) and item.name:
+        found.append(item.folder.path_of(item.name))
+    if item.data is not None:
+        found.append(item.data.folder.path_of(item.data.name))
+    if entry.change == RENAME and item.marks is not None and item.marks.redirect:
+        found.append(entry.origin)
+    return found
+
+
+def _covering(displaced: dict[str, Entry], path: str) -> Entry | None:
+    while path:
+        if path in displaced:
+            return displaced[path]
+        path = path.rpartition("/")[0]
+    return None
+
+
+def _refusal(entry: Entry, other: Entry, *, lives: bool) -> RefusedError:
+    if lives:
+        message = f"{quote(entry.path)}: the world still runs, and finds it by its old place"
+        return RefusedError(message, "end its processes first: substrate-runtime kill ID KILL")
+    message = f"accepting {quote(other.path)} alone: {quote(entry.path)} was made from it"
+    return RefusedError(message, f"name {quote(entry.path)} too")
+
+
+def _check_links(changes: Changes, picked: set[int]) -> None:
+    """Names of one file that the overlay keeps as one are accepted together."""
+    sides: dict[tuple[int, int], tuple[bool, Entry]] = {}
+    for entry in changes.diff.entries:
+        item = entry.item
+        if item is None or entry.change in {WRITE, TOUCHED}:
+            continue
+        if item.marks is None or not item.marks.indexed:
+            continue
+        key = (item.status.st_dev, item.status.st_ino)
+        side = (id(entry) in picked, entry)
+        first = sides.setdefault(key, side)
+        if first[0] != side[0]:
+            one, two = quote(first[1].path), quote(entry.path)
+            message = f"{one} and {two} are names of one file"
+            raise RefusedError(message, "accept both or neither")
+
+
+def _set_redirect(upper_fd: int, path: str, redirect: str, prefix: str) -> None:
+    parent, _, name = path.rpartition("/")
+    fd = open_beneath(upper_fd, parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        where = f"/proc/self/fd/{fd}/{name}"
+        os.setxattr(where, prefix + "redirect", os.fsencode(redirect), follow_symlinks=False)
+    finally:
+        os.close(fd)

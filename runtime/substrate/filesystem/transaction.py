@@ -1,0 +1,233 @@
+"""One change to a project, all of it or nothing, whatever happens on the way.
+
+    begin     the directory of the change, then the pieces
+    stage     everything new as pieces, on the project's mount, written out to disk
+    record    which operations there will be, written out to disk
+    apply     the operations; on any failure, and on Ctrl-C, they are taken back
+    commit    one rename; from here on the change is complete and can be undone
+"""
+
+from __future__ import annotations
+
+import os
+
+from substrate.errors import ConflictError, SubstrateError
+from substrate.filesystem.apply import Hands, Interference
+from substrate.filesystem.journal import Record, Store, read_record
+from substrate.filesystem.operations import OUT, SET, SWAP, Operation
+from substrate.filesystem.pieces import PIECES, choose_place, open_pieces, remove_pieces
+from substrate.filesystem.project import Project
+from substrate.filesystem.removal import remove_layers
+from substrate.kernel.files import sync_filesystem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from substrate.filesystem.known import Known
+
+    # Makes the pieces in an open directory and fills in what the operations will find in them.
+    Staging = Callable[[int], None]
+    # Told (done, of how many).
+    Progress = Callable[[int, int], None]
+    Warn = Callable[[str], None]
+
+# Looked at now and then, not at every one of 100,000 operations.
+_PROGRESS_EVERY = 256
+
+
+class Transaction:
+    """A change to a project that is being made."""
+
+    def __init__(
+        self, store: Store, project: Project, known: Known, warn: Warn, progress: Progress
+    ) -> None:
+        self._store = store
+        self._project = project
+        self._known = known
+        self._warn = warn
+        self._progress = progress
+
+    def make(self, record: Record, operations: tuple[Operation, ...], stage: Staging, to: str,
+             label: str) -> None:  # fmt: skip
+        """Make the change `record` describes; complete it under the name `to`.
+
+        Raises `ConflictError` when somebody changes the same meanwhile; then, and after any other
+        exception, the project is what it was.
+        """
+        store = self._store
+        if not record.pieces:
+            place = choose_place(self._project, store.path, label)
+            record.pieces = "" if place == os.path.join(store.path, PIECES) else place
+        pieces = pieces_of(record, store.pending)
+        store.begin()
+        try:
+            record.write(store.pending)
+            if not record.borrowed:
+                _make_pieces(pieces)
+            pieces_fd = open_pieces(pieces)
+            try:
+                stage(pieces_fd)
+                record.operations = operations
+                sync_filesystem(pieces_fd)
+                record.write(store.pending)
+                self._apply(record, pieces_fd)
+                sync_filesystem(self._project.fd)
+                sync_filesystem(pieces_fd)
+            finally:
+                os.close(pieces_fd)
+            record.write(store.pending)
+            self._known.write()
+            store.commit(to)
+        except Interference as interference:
+            self._take_back(record)
+            raise _conflict(interference) from None
+        except BaseException:
+            self._take_back(record)
+            raise
+
+    def _apply(self, record: Record, pieces_fd: int) -> None:
+        hands = Hands(self._project, pieces_fd)
+        count = len(record.operations)
+        for number, operation in enumerate(record.operations):
+            if number % _PROGRESS_EVERY == 0:
+                self._progress(number, count)
+            hands.run(operation)
+        self._check_displaced(record, pieces_fd)
+        hands.set_times(record.times_after)
+        for operation in record.operations:
+            if operation.kind != OUT:
+                operation.after = self._project.identity(operation.path)
+                if operation.after is not None:
+                    self._known.add(operation.after)
+        for _, path in record.clean_folders:
+            identity = self._project.identity(path)
+            if identity is not None:
+                self._known.add(identity)
+        for path, what in hands.lost:
+            self._warn(f"{path}: the {what} could not be kept")
+
+    def _check_displaced(self, record: Record, pieces_fd: int) -> None:
+        """Look once more for writes to what was displaced, through descriptors still open."""
+        for operation in record.operations:
+            there = operation.there
+            if operation.kind not in {OUT, SWAP} or operation.moved or there is None:
+                continue
+            status = os.stat(str(operation.piece), dir_fd=pieces_fd, follow_symlinks=False)
+            if not there.is_folder and status.st_mtime_ns != there.mtime_ns:
+                raise Interference(operation.path, "changed on the host")
+
+    def _take_back(self, record: Record) -> None:
+        take_back(self._store, record, self._project, self._known, self._warn)
+
+
+def pieces_of(record: Record, directory: str) -> str:
+    """Return where the pieces of a change in `directory` are."""
+    return record.pieces or os.path.join(directory, PIECES)
+
+
+def recover(store: Store, warn: Warn) -> Record | None:
+    """Take back a change that was interrupted, if there is one, and return its record.
+
+    The caller holds the world's lock. Raises `SubstrateError` when the project is not there.
+    """
+    if os.path.lexists(store.undone):
+        forget_undone(store)
+    if not os.path.lexists(store.pending):
+        return None
+    from substrate.filesystem.known import Known
+
+    record = read_record(store.pending)
+    if record is None:
+        remove_layers(store.pending)
+        return None
+    with Project(record.project) as project:
+        status = os.fstat(project.fd)
+        if (status.st_dev, status.st_ino) != (record.device, record.inode):
+            message = f"taking back an interrupted change: {record.project} is another directory"
+            raise SubstrateError(message, f"what was displaced is in {store.pending}")
+        project.lock()
+        take_back(store, record, project, Known(store.path), warn)
+    warn(f"an interrupted change to {record.project} was taken back")
+    return record
+
+
+def take_back(store: Store, record: Record, project: Project, known: Known, warn: Warn) -> None:
+    """Undo whatever has been done of a pending change, and forget it."""
+    if not os.path.lexists(store.pending):
+        # It was completed a moment before.
+        return
+    pieces = pieces_of(record, store.pending)
+    rescued: list[tuple[int, str]] = []
+    project.forget()
+    if os.path.isdir(pieces):
+        pieces_fd = open_pieces(pieces)
+        try:
+            hands = Hands(project, pieces_fd)
+            for operation in reversed(record.operations):
+                hands.take_back(operation)
+            hands.set_times(record.times_before)
+            rescued = hands.rescued
+            sync_filesystem(pieces_fd)
+            sync_filesystem(project.fd)
+        finally:
+            os.close(pieces_fd)
+    for operation in record.operations:
+        _know_restored(operation, project, known)
+    for path, _ in record.clean_folders:
+        identity = project.identity(path)
+        if identity is not None:
+            known.add(identity)
+    known.write()
+    kept = ""
+    if not record.borrowed and os.path.isdir(pieces):
+        kept = remove_pieces(pieces, {number for number, _ in rescued})
+        kept = _out_of_pending(store, kept)
+    remove_layers(store.pending)
+    for number, path in rescued:
+        warn(f"{path} was changed meanwhile; that version is {kept}/{number}")
+
+
+def forget_undone(store: Store) -> None:
+    """Remove what is left of a change that has been undone, after the commit of the undo."""
+    record = read_record(store.undone)
+    if record is not None and record.undoes:
+        undone = read_record(store.place(record.undoes))
+        if undone is not None and undone.pieces:
+            remove_layers(undone.pieces)
+        if record.pieces and not record.borrowed:
+            remove_layers(record.pieces)
+        remove_layers(store.place(record.undoes))
+    remove_layers(store.undone)
+
+
+def _out_of_pending(store: Store, kept: str) -> str:
+    """Move rescued pieces out of the directory that is about to be removed."""
+    if not kept.startswith(store.pending + "/"):
+        return kept
+    place = os.path.join(store.path, f"rescued-{os.lstat(kept).st_ino}")
+    os.rename(kept, place)
+    return place
+
+
+def _know_restored(operation: Operation, project: Project, known: Known) -> None:
+    there = operation.there
+    if there is None or operation.kind == SET and there.is_folder:
+        return
+    now = project.identity(operation.path)
+    if now is not None and there.same_content(now) and there.mode == now.mode:
+        known.add(now)
+
+
+def _make_pieces(path: str) -> None:
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        message = f"{path} is in the way"
+        raise SubstrateError(message, f"look what it is, then: rm -r {path}") from None
+
+
+def _conflict(interference: Interference) -> ConflictError:
+    message = f"{interference.path}: {interference.reason} while it was being accepted"
+    hint = "nothing was changed; look at the diff again"
+    return ConflictError(message, hint, [(interference.path, interference.reason)])

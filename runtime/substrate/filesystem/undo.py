@@ -1,0 +1,268 @@
+"""Undo: what an accept displaced comes back, unless somebody has changed the same since.
+
+The operations of an accept in reverse order, each by its opposite, are a change of their own and
+are made the same way: all or nothing. `finish` completes what an accept leaves for afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+
+from substrate.errors import ConflictError, SubstrateError
+from substrate.filesystem.conflict import CHANGED, MADE, REMOVED
+from substrate.filesystem.copying import copy_item, metadata_at, metadata_of
+from substrate.filesystem.descriptors import Tree, is_gone
+from substrate.filesystem.identity import identity_of
+from substrate.filesystem.items import Item
+from substrate.filesystem.journal import Record, Store, read_record
+from substrate.filesystem.known import Known
+from substrate.filesystem.operations import IN, OUT, SET, SWAP, Operation
+from substrate.filesystem.pieces import PIECES, same_mount
+from substrate.filesystem.project import Project, is_folder
+from substrate.filesystem.removal import remove_layers
+from substrate.filesystem.render import quote
+from substrate.filesystem.rest import settle
+from substrate.filesystem.transaction import Transaction, forget_undone, pieces_of
+from substrate.record import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from substrate.filesystem.transaction import Progress, Warn
+
+_COPYING = "copying"
+
+
+def finish(store: Store, layer: str, project: str, prefix: str, *, lives: bool) -> None:
+    """Complete what the last accept left for after its commit; nothing happens the second time.
+
+    The layer gets what it must have now, unless processes use it (`lives`); displaced originals
+    come from beside the project into the store.
+    """
+    for number in store.numbers()[-1:]:
+        place = store.place(number)
+        record = read_record(place)
+        if record is None:
+            continue
+        if record.pieces:
+            _bring_home(record, place)
+        if record.settle and not lives:
+            settle(layer, project, record.settle, prefix)
+            record.settle = {}
+            record.write(place)
+
+
+def conflicts_of_undo(record: Record, project: Project, known: Known) -> list[tuple[str, str]]:
+    """Return (path, reason) for whatever has changed since the accept of this record."""
+    opposites = [operation.opposite() for operation in reversed(record.operations)]
+    leaving = {operation.path for operation in opposites if operation.kind == OUT}
+    found: dict[str, str] = {}
+    for operation in opposites:
+        reason = _reason(operation, leaving, project, known)
+        if reason:
+            found.setdefault(operation.path, reason)
+    return sorted(found.items())
+
+
+def undo(
+    store: Store, number: int, project: Project, known: Known, label: str,
+    warn: Warn, progress: Progress, *, theirs: bool = False,
+) -> Record:  # fmt: skip
+    """Take the accept of a number back and return its record.
+
+    `theirs`: what has changed since gives way, too. Raises `ConflictError` otherwise, and
+    `SubstrateError` when that accept was of another directory.
+    """
+    done = read_record(store.place(number))
+    if done is None:
+        message = f"accept {number} left no record"
+        raise SubstrateError(message, f"ls {store.place(number)}")
+    status = os.fstat(project.fd)
+    if (status.st_dev, status.st_ino) != (done.device, done.inode):
+        message = f"{project.path} is not the directory that was changed by accept {number}"
+        raise SubstrateError(message, f"what it displaced is in {store.place(number)}")
+    conflicts = conflicts_of_undo(done, project, known)
+    operations = tuple(operation.opposite() for operation in reversed(done.operations))
+    if conflicts and not theirs:
+        lines = [f"{quote(path)}: {reason}" for path, reason in conflicts[:20]]
+        message = "\n".join([*lines, f"accept {number} was not undone: these have changed since"])
+        raise ConflictError(message, "--theirs gives them up", conflicts)
+    _recognise(operations, project, known)
+    if conflicts:
+        operations = _over(operations, project)
+    entry = Record(done.project, done.device, done.inode)
+    entry.undoes, entry.made_ns = number, done.made_ns
+    _plan_times(entry, done, project, known)
+    copies: dict[int, int] = {}
+    home = pieces_of(done, store.place(number))
+    if same_mount(project.fd, home):
+        entry.pieces, entry.borrowed = home, True
+
+    def stage(pieces_fd: int) -> None:
+        if not entry.borrowed:
+            _stage_copies(home, pieces_fd, operations, copies, warn)
+        _fill_in(operations, pieces_fd)
+
+    transaction = Transaction(store, project, known, warn, progress)
+    transaction.make(entry, operations, stage, store.undone, label)
+    _know_copies(operations, copies, project, known)
+    forget_undone(store)
+    return done
+
+
+def _reason(operation: Operation, leaving: set[str], project: Project, known: Known) -> str:
+    status = project.status(operation.path)
+    if operation.kind == IN:
+        return MADE if status is not None and operation.path not in leaving else ""
+    if status is None:
+        # A mode that was set on the way, at a path of before.
+        return "" if operation.kind == SET and operation.there is None else REMOVED
+    there = operation.there
+    if operation.kind == SET and is_folder(status):
+        return _changed_metadata(operation, project)
+    if there is None:
+        return CHANGED
+    if is_folder(status):
+        if there.inode != status.st_ino and not known.is_what_was_left(status, there):
+            return CHANGED
+        return "" if operation.moved else _left_inside(operation.path, leaving, project)
+    return "" if known.is_what_was_left(status, there) else CHANGED
+
+
+def _changed_metadata(operation: Operation, project: Project) -> str:
+    fd, name = project.place(operation.path) if operation.path else (project.fd, "")
+    now, old = metadata_at(fd, name), operation.old
+    same = old is not None and now == replace(old, mtime_ns=now.mtime_ns)
+    return "" if same else CHANGED
+
+
+def _left_inside(path: str, leaving: set[str], project: Project) -> str:
+    """Return a reason when something would be left in a directory that goes."""
+    names = os.listdir(project.folder(path))
+    return CHANGED if any(f"{path}/{name}" not in leaving for name in names) else ""
+
+
+def _recognise(operations: tuple[Operation, ...], project: Project, known: Known) -> None:
+    """Expect the copies that stand for files which an undo has restored from a copy."""
+    for operation in operations:
+        status = None if operation.there is None else project.status(operation.path)
+        if status is None or operation.there is None:
+            continue
+        if known.is_what_was_left(status, operation.there):
+            operation.there = identity_of(status)
+
+
+def _over(operations: tuple[Operation, ...], project: Project) -> tuple[Operation, ...]:
+    """Return operations that take what is there now for what they expect."""
+    kept: list[Operation] = []
+    for operation in operations:
+        identity = project.identity(operation.path)
+        if operation.kind in {OUT, SWAP} and identity is None:
+            if operation.kind == OUT and not operation.moved:
+                continue
+            other = Operation(IN, operation.path, operation.piece, moved=operation.moved)
+            other.staged = operation.staged
+            kept.append(other)
+            continue
+        if operation.kind != IN:
+            operation.there = identity
+        if operation.kind == SET and identity is not None:
+            fd, name = project.place(operation.path) if operation.path else (project.fd, "")
+            operation.old = metadata_at(fd, name)
+        kept.append(operation)
+    return tuple(kept)
+
+
+def _plan_times(entry: Record, done: Record, project: Project, known: Known) -> None:
+    """Give directories their times back that nobody else has changed."""
+    before = {time.path: time for time in done.times_before}
+    clean: list[tuple[str, str]] = []
+    for old, new in done.clean_folders:
+        status = project.status(new)
+        if status is not None and known.holds(status) and old in before:
+            clean.append((new, old))
+    entry.clean_folders = tuple(clean)
+    entry.times_after = tuple(before[old] for _, old in clean)
+    entry.times_before = done.times_after
+
+
+def _stage_copies(
+    home: str, pieces_fd: int, operations: tuple[Operation, ...], copies: dict[int, int],
+    warn: Warn,
+) -> None:  # fmt: skip
+    """Copy the pieces to the project's mount; names of one file stay names of one file."""
+    first: dict[int, str] = {}
+    with Tree(home) as tree:
+        for operation in operations:
+            if operation.kind not in {IN, SWAP} or operation.moved:
+                continue
+            name = str(operation.piece)
+            status = tree.root.stat(name)
+            if status is None:
+                message = f"{home}/{name} is gone"
+                raise SubstrateError(message, "what was displaced there cannot be restored")
+            if status.st_ino in first:
+                os.link(first[status.st_ino], name, src_dir_fd=pieces_fd, dst_dir_fd=pieces_fd,
+                        follow_symlinks=False)  # fmt: skip
+                continue
+            item = Item(tree.root, name, status)
+            for what in copy_item(item, pieces_fd, name, metadata_of(item)):
+                warn(f"{quote(operation.path)}: the {what} could not be kept")
+            first[status.st_ino] = name
+            if operation.staged is not None:
+                copy = os.stat(name, dir_fd=pieces_fd, follow_symlinks=False)
+                copies[copy.st_ino] = operation.staged.inode
+
+
+def _fill_in(operations: tuple[Operation, ...], pieces_fd: int) -> None:
+    for operation in operations:
+        if operation.kind in {IN, SWAP} and not operation.moved:
+            name = str(operation.piece)
+            status = os.stat(name, dir_fd=pieces_fd, follow_symlinks=False)
+            operation.staged = identity_of(status)
+
+
+def _know_copies(
+    operations: tuple[Operation, ...], copies: dict[int, int], project: Project, known: Known
+) -> None:
+    """Keep for which files copies stand, so that an earlier accept can be undone as well."""
+    for operation in operations:
+        if operation.after is not None and operation.after.inode in copies:
+            known.add(operation.after, copies[operation.after.inode])
+    if copies:
+        known.write()
+
+
+def _bring_home(record: Record, place: str) -> None:
+    """Copy displaced originals from the project's file system into the store."""
+    home = os.path.join(place, PIECES)
+    copying = os.path.join(place, _COPYING)
+    remove_layers(copying)
+    if not os.path.isdir(home):
+        os.mkdir(copying, 0o700)
+        _copy_all(record.pieces, copying)
+        os.rename(copying, home)
+    pieces, record.pieces = record.pieces, ""
+    record.write(place)
+    remove_layers(pieces)
+
+
+def _copy_all(source: str, target: str) -> None:
+    first: dict[int, str] = {}
+    target_fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with Tree(source) as tree:
+            for name, status in tree.root.entries():
+                if status.st_ino in first:
+                    os.link(first[status.st_ino], name, src_dir_fd=target_fd,
+                            dst_dir_fd=target_fd, follow_symlinks=False)  # fmt: skip
+                    continue
+                first[status.st_ino] = name
+                item = Item(tree.root, name, status)
+                copy_item(item, target_fd, name, metadata_of(item))
+        os.fsync(target_fd)
+    except OSError as error:
+        if is_gone(error):
+            raise SubstrateError(f"{source} is gone", f"ls {target}") from error
+        raise
+    finally:
+        os.close(target_fd)

@@ -1,0 +1,156 @@
+"""Accept and undo on a mounted overlay, without a runtime: for random changes by the thousand."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from substrate.filesystem.accept import Wish, accept, check_choice, decide
+from substrate.filesystem.baseline import read_baseline, write_baseline
+from substrate.filesystem.changes import LayerChanges
+from substrate.filesystem.journal import Store
+from substrate.filesystem.known import Known
+from substrate.filesystem.owners import Owners
+from substrate.filesystem.project import Project
+from substrate.filesystem.transaction import recover
+from substrate.filesystem.undo import finish, undo
+
+if TYPE_CHECKING:
+    from tests.support.overlay import OverlayHost, Snapshot
+
+# Longer than a tick of the clock that files are stamped with.
+TICK_S = 0.012
+ALL = Wish(allow_risky=True)
+
+
+def ignore_progress(_done: int, _of: int) -> None:
+    """Tell nobody."""
+
+
+class Stand:
+    """A project, a layer over it and the store of what was accepted, in a folder of their own."""
+
+    def __init__(self, host: OverlayHost, where: str, project: str = "") -> None:
+        self.host = host
+        self.folder = tempfile.mkdtemp(prefix="substrate-accept-", dir=where)
+        self.lower = project or f"{self.folder}/lower"
+        self.layer = f"{self.folder}/layer"
+        self.warnings: list[str] = []
+        self.store = Store(f"{self.folder}/accept")
+        self.store.prepare()
+        for path in (self.lower, self.layer, f"{self.folder}/merged"):
+            os.makedirs(path, exist_ok=True)
+        self._mounted = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._mounted:
+            self.unmount()
+        shutil.rmtree(self.folder)
+
+    def mount(self) -> None:
+        """Put a fresh layer over the project."""
+        time.sleep(TICK_S)
+        write_baseline(self.layer, self.lower)
+        for name in ("upper", "work"):
+            os.mkdir(f"{self.layer}/{name}")
+        shutil.copystat(self.lower, f"{self.layer}/upper")
+        for name, target in (("upper", "layer/upper"), ("work", "layer/work")):
+            if not os.path.lexists(f"{self.folder}/{name}"):
+                os.symlink(target, f"{self.folder}/{name}")
+        self.host.mount(self.folder)
+        self._mounted = True
+
+    def unmount(self) -> None:
+        """Take the mount away; the layer stays."""
+        self.host.unmount(self.folder)
+        self._mounted = False
+
+    def act(self, actions: list[list[Any]]) -> None:
+        """Do what a world might."""
+        self.host.act(f"{self.folder}/merged", actions)
+
+    def seen(self) -> Snapshot:
+        """Return what the world sees."""
+        return self.host.snapshot(f"{self.folder}/merged")
+
+    def real(self) -> Snapshot:
+        """Return what the project is."""
+        return self.host.snapshot(self.lower)
+
+    def recover(self) -> None:
+        """Do what the next call does first."""
+        recover(self.store, self.warnings.append)
+        finish(self.store, self.layer, self.lower, self.host.prefix, lives=False)
+
+    def accept(self, wish: Wish = ALL, *, lives: bool = False) -> int:
+        """Accept, as the verb does."""
+        self.recover()
+        with Project(self.lower) as project:
+            project.lock()
+            baseline = read_baseline(self.layer)
+            assert baseline is not None
+            known = Known(self.store.path)
+            with LayerChanges(self.layer, self.lower, self.host.prefix, baseline) as changes:
+                choice = decide(changes, project, known, wish)
+                check_choice(choice)
+                number = accept(
+                    changes, project, self.store, known, choice, Owners(0, 0), "stand",
+                    self.warnings.append, ignore_progress, lives=lives,
+                )  # fmt: skip
+        if number:
+            finish(self.store, self.layer, self.lower, self.host.prefix, lives=lives)
+        return number
+
+    def diff(self) -> list[str]:
+        """Return what is still in the layer, in words."""
+        baseline = read_baseline(self.layer)
+        assert baseline is not None
+        with LayerChanges(self.layer, self.lower, self.host.prefix, baseline) as changes:
+            entries = changes.diff.entries
+            return [f"{e.change} {e.origin} {e.path}" for e in entries if e.change != "touched"]
+
+    def undo(self, *, theirs: bool = False) -> int:
+        """Undo the last accept; its number."""
+        self.recover()
+        number = self.store.numbers()[-1]
+        with Project(self.lower) as project:
+            project.lock()
+            known = Known(self.store.path)
+            undo(self.store, number, project, known, "stand", self.warnings.append,
+                 ignore_progress, theirs=theirs)  # fmt: skip
+        return number
+
+
+def links(root: str) -> set[frozenset[str]]:
+    """Return the names of each file that has several."""
+    names: dict[int, set[str]] = {}
+    for folder, folders, files in os.walk(root):
+        for name in [*files, *folders]:
+            path = os.path.join(folder, name)
+            status = os.lstat(path)
+            if status.st_nlink > 1 and not Path(path).is_dir() or os.path.islink(path):
+                names.setdefault(status.st_ino, set()).add(os.path.relpath(path, root))
+    return {frozenset(group) for group in names.values() if len(group) > 1}
+
+
+def differences(one: Snapshot, two: Snapshot, *, folder_times: bool = True) -> list[str]:
+    """Return what differs between two walks, in words."""
+    found: list[str] = []
+    for path in sorted(one.keys() | two.keys()):
+        first, second = one.get(path), two.get(path)
+        if first is None or second is None:
+            found.append(f"{path}: {'missing first' if first is None else 'missing second'}")
+            continue
+        is_folder = first[0] == second[0] == [0o040000]
+        if not folder_times and is_folder:
+            first, second = first[:2], second[:2]
+        if first != second:
+            found.append(f"{path}: {first} != {second}")
+    return found
