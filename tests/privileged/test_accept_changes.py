@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.privileged.test_overlay_diff import sequences, setups
-from tests.support.accepting import Stand, differences, links
+from tests.support.accepting import Stand, differences
 from tests.support.examples import examples
 from tests.support.overlay import OverlayHost
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.requires("root", "overlayfs")
 
@@ -26,15 +26,16 @@ def host(request: pytest.FixtureRequest) -> Iterator[OverlayHost]:
 
 
 @pytest.fixture(scope="module")
-def where(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("accept")
+def where() -> Path:
+    return Path("/dev/shm")
 
 
 @settings(
-    max_examples=examples(),
+    max_examples=examples(60),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
     suppress_health_check=list(HealthCheck),
+    report_multiple_bugs=False,
 )
 @given(setup=setups, actions=sequences)
 def test_accept_is_what_the_world_saw_and_undo_what_was_there(
@@ -42,18 +43,18 @@ def test_accept_is_what_the_world_saw_and_undo_what_was_there(
 ) -> None:
     with Stand(host, str(where)) as stand:
         stand.host.act(stand.lower, setup)
-        before, links_before = stand.real(), links(stand.lower)
+        before, links_before = stand.real(), host.links(stand.lower)
         stand.mount()
         stand.act(actions)
-        after, links_after = stand.seen(), links(f"{stand.folder}/merged")
+        after, links_after = stand.seen(), host.links(f"{stand.folder}/merged")
         stand.unmount()
         stand.accept()
         check = differences(after, stand.real(), folder_times=False)
         assert check == [], "accept"
-        assert links(stand.lower) == links_after
+        assert host.links(stand.lower) == links_after
         assert stand.diff() == []
         if stand.store.numbers():
             stand.undo()
         assert differences(before, stand.real()) == [], "undo"
-        assert links(stand.lower) == links_before
+        assert host.links(stand.lower) == links_before
         assert stand.warnings == []

@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from substrate.filesystem.accept import Wish, accept, check_choice, decide
@@ -20,6 +19,8 @@ from substrate.filesystem.transaction import recover
 from substrate.filesystem.undo import finish, undo
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from tests.support.overlay import OverlayHost, Snapshot
 
 # Longer than a tick of the clock that files are stamped with.
@@ -116,6 +117,13 @@ class Stand:
             entries = changes.diff.entries
             return [f"{e.change} {e.origin} {e.path}" for e in entries if e.change != "touched"]
 
+    def touched(self) -> set[str]:
+        """Return the paths of what the world only touched."""
+        baseline = read_baseline(self.layer)
+        assert baseline is not None
+        with LayerChanges(self.layer, self.lower, self.host.prefix, baseline) as changes:
+            return set(changes.diff.touched)
+
     def undo(self, *, theirs: bool = False) -> int:
         """Undo the last accept; its number."""
         self.recover()
@@ -128,29 +136,32 @@ class Stand:
         return number
 
 
-def links(root: str) -> set[frozenset[str]]:
-    """Return the names of each file that has several."""
-    names: dict[int, set[str]] = {}
-    for folder, folders, files in os.walk(root):
-        for name in [*files, *folders]:
-            path = os.path.join(folder, name)
-            status = os.lstat(path)
-            if status.st_nlink > 1 and not Path(path).is_dir() or os.path.islink(path):
-                names.setdefault(status.st_ino, set()).add(os.path.relpath(path, root))
-    return {frozenset(group) for group in names.values() if len(group) > 1}
-
-
-def differences(one: Snapshot, two: Snapshot, *, folder_times: bool = True) -> list[str]:
-    """Return what differs between two walks, in words."""
+def differences(
+    one: Snapshot,
+    two: Snapshot,
+    *,
+    folder_times: bool = True,
+    untimed: AbstractSet[str] = frozenset(),
+) -> list[str]:
+    """Return what differs between two walks, in words; times of `untimed` paths do not count."""
     found: list[str] = []
     for path in sorted(one.keys() | two.keys()):
-        first, second = one.get(path), two.get(path)
+        first, second = _plain(one.get(path)), _plain(two.get(path))
         if first is None or second is None:
             found.append(f"{path}: {'missing first' if first is None else 'missing second'}")
             continue
         is_folder = first[0] == second[0] == [0o040000]
-        if not folder_times and is_folder:
+        if (not folder_times and is_folder) or path in untimed:
             first, second = first[:2], second[:2]
         if first != second:
             found.append(f"{path}: {first} != {second}")
     return found
+
+
+def _plain(found: tuple[Any, Any, int] | None) -> tuple[Any, Any, int] | None:
+    """Leave out what looks like an overlay's own: nothing of it may reach a project."""
+    if found is None:
+        return None
+    content, (mode, uid, gid, attributes), times = found
+    shown = {key: value for key, value in attributes.items() if ".overlay." not in key}
+    return content, [mode, uid, gid, shown], times

@@ -93,6 +93,10 @@ class OverlayHost:
         found = self._ask({"do": "snapshot", "root": root})
         return {path: (content, metadata, times) for path, content, metadata, times in found}
 
+    def links(self, root: str) -> set[frozenset[str]]:
+        """Return the names of each file below `root` that has several."""
+        return {frozenset(names) for names in self._ask({"do": "links", "root": root})}
+
     def _ask(self, request: dict[str, Any]) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -244,6 +248,15 @@ def _snapshot(root: str) -> list[tuple[str, Any, Any, int]]:
     return found
 
 
+def _links(root: str) -> list[list[str]]:
+    names: dict[tuple[int, int], list[str]] = {}
+    for path in _existing(root):
+        status = os.lstat(f"{root}/{path}")
+        if not stat.S_ISDIR(status.st_mode) and status.st_nlink > 1:
+            names.setdefault((status.st_dev, status.st_ino), []).append(path)
+    return [group for group in names.values() if len(group) > 1]
+
+
 def _mount(directory: str, options: str, number: int, shown: list[str]) -> None:
     layers = "lowerdir=lower,upperdir=upper,workdir=work"
     if number:
@@ -270,6 +283,8 @@ def _serve(request: dict[str, Any]) -> Any:
         return _unmount(request["directory"])
     if request["do"] == "act":
         return _act(request["root"], request["actions"])
+    if request["do"] == "links":
+        return _links(request["root"])
     return _snapshot(request["root"])
 
 

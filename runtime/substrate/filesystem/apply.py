@@ -40,11 +40,20 @@ class Interference(Exception):  # noqa: N818 -- an answer of this room; the call
 class Hands:
     """Does and takes back operations between a project and a directory of pieces."""
 
-    def __init__(self, project: Project, pieces_fd: int) -> None:
+    def __init__(
+        self, project: Project, pieces_fd: int, operations: Iterable[Operation]
+    ) -> None:
+        """Take the two sides and all operations of the change, done or not."""
         self._project = project
         self._pieces_fd = pieces_fd
         self.rescued: list[tuple[int, str]] = []
         self.lost: list[tuple[str, str]] = []
+        # Inode -> the times this very change gives the file, or takes from it.
+        self._own_times: dict[int, set[int]] = {}
+        for operation in operations:
+            there, old, new = operation.there, operation.old, operation.new
+            if there is not None and old is not None and new is not None:
+                self._own_times.setdefault(there.inode, set()).update((old.mtime_ns, new.mtime_ns))
 
     def run(self, operation: Operation) -> None:
         """Carry one operation out; raises `Interference` when it meets something else."""
@@ -115,22 +124,32 @@ class Hands:
         old, new = operation.old, operation.new
         if old is None or new is None:
             return
-        if not _alike(metadata_at(fd, name), old, identity_of(status)):
+        now, identity = metadata_at(fd, name), identity_of(status)
+        # The new ones are there already when it is one more name of a file.
+        if not (_alike(now, old, identity) or _alike(now, new, identity)):
             raise Interference(operation.path, CHANGED)
-        if identity_of(status).is_folder:
+        if identity.is_folder:
             new = replace(new, mtime_ns=status.st_mtime_ns)
         self.lost += [(operation.path, what) for what in set_metadata(fd, name, new)]
 
     def _expect(self, operation: Operation, fd: int, name: str) -> None:
         found = identity_of(os.stat(name, dir_fd=fd, follow_symlinks=False))
-        if operation.there is None or not operation.there.same_content(found):
+        if not self.is_expected(operation.there, found):
             raise Interference(operation.path, CHANGED)
+
+    def is_expected(self, expected: Identity | None, found: Identity) -> bool:
+        """Whether a file is what it was, but for a time that this change itself sets."""
+        if expected is None:
+            return False
+        if found.mtime_ns in self._own_times.get(found.inode, ()):
+            expected = replace(expected, mtime_ns=found.mtime_ns)
+        return expected.same_content(found)
 
     def _check_displaced(self, operation: Operation) -> None:
         """Look again at what was moved away, now that no path leads to it any more."""
         found = self._piece(operation)
         there = operation.there
-        if found is None or there is None or not there.same_content(found):
+        if found is None or there is None or not self.is_expected(there, found):
             raise Interference(operation.path, CHANGED)
         if there.is_folder and not operation.moved and not self.piece_is_empty(operation.piece):
             raise Interference(operation.path, CHANGED)
@@ -166,8 +185,6 @@ class Hands:
         if found is None or there is None or found.inode != there.inode:
             return
         fd, name = self._project.place(operation.path)
-        self._project.forget()
-        fd, name = self._project.place(operation.path)
         if _identity(fd, name) is None:
             move(self._pieces_fd, str(operation.piece), fd, name)
             return
@@ -198,7 +215,7 @@ class Hands:
     def _rescue_changed(self, operation: Operation) -> None:
         """Keep what came out of the project if it is not what was put in."""
         found, staged = self._piece(operation), operation.staged
-        same = found is not None and staged is not None and staged.same_content(found)
+        same = found is not None and self.is_expected(staged, found)
         if same and found is not None and found.is_folder:
             same = self.piece_is_empty(operation.piece)
         if not same:

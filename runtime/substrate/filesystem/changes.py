@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Protocol, Self
 
     from substrate.filesystem.descriptors import Folder
-    from substrate.filesystem.entries import Entry, FsDiff
+    from substrate.filesystem.entries import FsDiff
 
     class Changes(Protocol):
         """Changes of a world over a project, which is `diff`, and where each came from."""
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
         baseline: Baseline
         prefix: str
 
-        def seen_ns(self, entry: Entry) -> int:
-            """Return the moment at which the world took over what the project had there.
+        def copied_ns(self, item: Item) -> int:
+            """Return when an item was made from its `origin`.
 
             What the host did to that file before is in the change, or was seen by the world.
             """
@@ -108,12 +108,9 @@ class LayerChanges:
         for tree in self._trees:
             tree.close()
 
-    def seen_ns(self, entry: Entry) -> int:
-        """Return when the file was copied up, else when the layer was made."""
-        item, created = entry.item, self.baseline.created_ns
-        if item is None or not self.is_copy(item) or not item.name:
-            return created
-        return max(birth_ns(item.folder.fd(), item.name), created)
+    def copied_ns(self, item: Item) -> int:
+        """Return when the file was copied up; when the layer was made, where nobody knows."""
+        return max(birth_ns(item.folder.fd(), item.name), self.baseline.created_ns)
 
     def origin(self, item: Item) -> int:
         """Return the inode in the overlay's handle of the original."""

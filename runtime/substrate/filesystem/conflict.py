@@ -45,6 +45,7 @@ class ThreeWay:
         self._project = project
         self._known = known
         self._inodes: set[int] | None = None
+        self._redirects: dict[str, str] | None = None
 
     def conflicts(self, entries: Iterable[Entry]) -> dict[str, str]:
         """Return path -> what the host did, for every entry that is not clean."""
@@ -74,7 +75,7 @@ class ThreeWay:
                 return self._other_inode(entry, status)
         if self._known.holds(status):
             return ""
-        if status.st_ctime_ns >= self._changes.seen_ns(entry):
+        if status.st_ctime_ns >= self._seen_ns(entry, status):
             return CHANGED
         return self._other_inode(entry, status)
 
@@ -100,6 +101,7 @@ class ThreeWay:
             return ""
         inode = self._changes.origin(item)
         exists = inode in self._originals() if inode else self._may_be_moved(item)
+        exists = exists or entry.path in self._redirected()
         return "" if exists else REMOVED
 
     def _originals(self) -> set[int]:
@@ -111,6 +113,12 @@ class ThreeWay:
                 if status is not None:
                     self._inodes.add(status.st_ino)
         return self._inodes
+
+    def _redirected(self) -> dict[str, str]:
+        """Return where the project has what the overlay itself says was moved."""
+        if self._redirects is None:
+            self._redirects = dict(self._changes.redirects())
+        return self._redirects
 
     def _may_be_moved(self, item: Item) -> bool:
         """Whether a copy without a recorded original may be one of something still there.
@@ -130,7 +138,16 @@ class ThreeWay:
     def _other_inode(self, entry: Entry, status: os.stat_result) -> str:
         inode = 0 if entry.item is None else self._changes.origin(entry.item)
         same = not inode or inode == status.st_ino or self._known.holds(status)
-        return "" if same else REPLACED
+        # The world may have moved another file of the project here.
+        moved = same or inode in self._originals() or entry.path in self._redirected()
+        return "" if moved else REPLACED
+
+    def _seen_ns(self, entry: Entry, status: os.stat_result) -> int:
+        """Return when the world took the host's file over: copied this very one, or began."""
+        item = entry.item
+        if item is not None and self._changes.origin(item) == status.st_ino:
+            return self._changes.copied_ns(item)
+        return self._changes.baseline.created_ns
 
 
 

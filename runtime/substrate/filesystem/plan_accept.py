@@ -105,9 +105,9 @@ class _Planning:
         self._renames = {e.origin: e.path for e in chosen if e.change == RENAME}
         self._origins = {new: old for old, new in self._renames.items()}
         self._piece_of: dict[FileKey, int] = {}
-        self._kept_names = _kept_names(changes.diff.entries, chosen)
-        self._with_content = {e.path for e in chosen if e.change == MOD}
+        self._with_times = {e.path for e in chosen if e.change in {MOD, META, TOUCHED}}
         self._meta_links = _meta_names(chosen, project)
+        self._kept_names = self._find_kept_names()
 
     def plan(self) -> None:
         """Turn every entry into operations."""
@@ -152,11 +152,15 @@ class _Planning:
         self._put(operation, 1)
 
     def _delete(self, entry: Entry) -> None:
-        operation = Operation(OUT, entry.path, self._next_piece())
+        operation = Operation(OUT, host_path(entry), self._next_piece())
         operation.there = self._there(entry)
         self._outs.append(operation)
 
     def _rename(self, entry: Entry) -> None:
+        if not self._moves(entry):
+            self._delete(entry)
+            self._write(entry)
+            return
         piece = self._next_piece()
         out = Operation(OUT, entry.origin, piece, moved=True)
         back = Operation(IN, entry.path, piece, moved=True)
@@ -168,8 +172,18 @@ class _Planning:
             return
         if item.kind == "dir":
             self._times_inside(entry)
-        elif entry.path not in self._with_content:
+        elif entry.path not in self._with_times:
             self._set_mtime(entry.path, entry.origin, item)
+
+    def _moves(self, entry: Entry) -> bool:
+        """Whether a rename can move the host's file: not when another of its names stays.
+
+        Found by content and not recorded by the kernel, what the world has is a file of its own.
+        """
+        item, status = entry.item, self._project.status(entry.origin)
+        if item is None or status is None or item.kind == "dir" or status.st_nlink == 1:
+            return True
+        return _is_indexed(item)
 
     def _meta(self, entry: Entry) -> None:
         path = "" if entry.path == ROOT else entry.path
@@ -210,8 +224,7 @@ class _Planning:
         status = self._project.status(old_path)
         if status is None or status.st_mtime_ns == item.status.st_mtime_ns:
             return
-        if not is_folder(status) and status.st_nlink > 1 and not _is_indexed(item):
-            # Rootless only this name was touched, and the time belongs to all of them.
+        if not _owns_time(status, item):
             return
         old = self._metadata(old_path)
         new = replace(old, mtime_ns=item.status.st_mtime_ns)
@@ -227,10 +240,52 @@ class _Planning:
         return operation
 
     def _in_place(self, entry: Entry) -> bool:
-        """Whether metadata can be set on the host's file: on all its names, or it has just one."""
+        """Whether metadata can be set on the host's file: on all its names, or it has just one.
+
+        Renames are always in place: without an entry of their own the metadata stay.
+        """
+        if entry.change == RENAME:
+            if not self._moves(entry):
+                return False
+            own = [e for e in self._chosen if e.change == META and e.path == entry.path]
+            return all(self._in_place(e) for e in own)
         status = self._project.status(host_path(entry))
         return status is not None and (
             status.st_nlink == 1 or self._meta_links.get(status.st_ino, 0) == status.st_nlink
+        )
+
+    def _find_kept_names(self) -> dict[FileKey, str]:
+        """Return the host's path of files that stay what they are under one of their names."""
+        picked = {id(entry) for entry in self._chosen}
+        modified = {entry.path for entry in self._chosen if entry.change == MOD}
+        kept: dict[FileKey, str] = {}
+        for entry in self._changes.diff.entries:
+            item = entry.item
+            if item is None or item.kind == "dir" or item.status.st_nlink < 2:
+                continue
+            stays = (entry.change == TOUCHED and self._gets_time(entry)) or (
+                id(entry) in picked
+                and entry.path not in modified
+                and entry.change in {RENAME, META}
+                and self._in_place(entry)
+            )
+            key = (item.status.st_dev, item.status.st_ino)
+            if self._changes.in_project(item):
+                # Seen through a directory that was moved: it is the host's file itself.
+                kept.setdefault(key, item.folder.path_of(item.name))
+            elif stays:
+                kept.setdefault(key, host_path(entry))
+        return kept
+
+    def _gets_time(self, entry: Entry) -> bool:
+        status = self._project.status(host_path(entry))
+        return (
+            status is not None
+            and entry.item is not None
+            and (
+                status.st_mtime_ns == entry.item.status.st_mtime_ns
+                or _owns_time(status, entry.item)
+            )
         )
 
     def _stage(self, entry: Entry) -> int:
@@ -313,21 +368,12 @@ def _is_indexed(item: Item) -> bool:
     return item.marks is not None and item.marks.indexed
 
 
-def _kept_names(entries: Iterable[Entry], chosen: list[Entry]) -> dict[FileKey, str]:
-    """Return the host's path of files that stay what they are under one of their names."""
-    picked = {id(entry) for entry in chosen}
-    replaced = {entry.path for entry in chosen if entry.change in {MOD, META}}
-    kept: dict[FileKey, str] = {}
-    for entry in entries:
-        item = entry.item
-        if item is None or item.kind == "dir" or item.status.st_nlink < 2:
-            continue
-        stays = entry.change == TOUCHED or (
-            entry.change == RENAME and id(entry) in picked and entry.path not in replaced
-        )
-        if stays:
-            kept.setdefault((item.status.st_dev, item.status.st_ino), host_path(entry))
-    return kept
+def _owns_time(status: os.stat_result, item: Item) -> bool:
+    """Whether a file's time can be set for what one name of it shows.
+
+    Without an index only one name was touched in the world, and the time belongs to all of them.
+    """
+    return is_folder(status) or status.st_nlink == 1 or _is_indexed(item)
 
 
 def _meta_names(chosen: list[Entry], project: Project) -> dict[int, int]:

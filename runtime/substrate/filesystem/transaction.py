@@ -13,6 +13,8 @@ import os
 
 from substrate.errors import ConflictError, SubstrateError
 from substrate.filesystem.apply import Hands, Interference
+from substrate.filesystem.conflict import CHANGED
+from substrate.filesystem.identity import identity_of
 from substrate.filesystem.journal import Record, Store, read_record
 from substrate.filesystem.operations import OUT, SET, SWAP, Operation
 from substrate.filesystem.pieces import PIECES, choose_place, open_pieces, remove_pieces
@@ -87,19 +89,15 @@ class Transaction:
             raise
 
     def _apply(self, record: Record, pieces_fd: int) -> None:
-        hands = Hands(self._project, pieces_fd)
+        hands = Hands(self._project, pieces_fd, record.operations)
         count = len(record.operations)
         for number, operation in enumerate(record.operations):
             if number % _PROGRESS_EVERY == 0:
                 self._progress(number, count)
             hands.run(operation)
-        self._check_displaced(record, pieces_fd)
+        _check_displaced(record, pieces_fd, hands)
         hands.set_times(record.times_after)
-        for operation in record.operations:
-            if operation.kind != OUT:
-                operation.after = self._project.identity(operation.path)
-                if operation.after is not None:
-                    self._known.add(operation.after)
+        self._note_results(record, pieces_fd)
         for _, path in record.clean_folders:
             identity = self._project.identity(path)
             if identity is not None:
@@ -107,18 +105,36 @@ class Transaction:
         for path, what in hands.lost:
             self._warn(f"{path}: the {what} could not be kept")
 
-    def _check_displaced(self, record: Record, pieces_fd: int) -> None:
-        """Look once more for writes to what was displaced, through descriptors still open."""
-        for operation in record.operations:
-            there = operation.there
-            if operation.kind not in {OUT, SWAP} or operation.moved or there is None:
+    def _note_results(self, record: Record, pieces_fd: int) -> None:
+        """Keep what each operation has left; where two were at one path, the swap came last."""
+        swapped: dict[str, int] = {}
+        for operation in reversed(record.operations):
+            path, piece = operation.path, swapped.get(operation.path)
+            if operation.kind == OUT:
                 continue
-            status = os.stat(str(operation.piece), dir_fd=pieces_fd, follow_symlinks=False)
-            if not there.is_folder and status.st_mtime_ns != there.mtime_ns:
-                raise Interference(operation.path, "changed on the host")
+            if piece is None:
+                operation.after = self._project.identity(path)
+            else:
+                status = os.stat(str(piece), dir_fd=pieces_fd, follow_symlinks=False)
+                operation.after = identity_of(status)
+            if operation.after is not None:
+                self._known.add(operation.after)
+            if operation.kind == SWAP:
+                swapped[path] = operation.piece
 
     def _take_back(self, record: Record) -> None:
         take_back(self._store, record, self._project, self._known, self._warn)
+
+
+def _check_displaced(record: Record, pieces_fd: int, hands: Hands) -> None:
+    """Look once more for writes to what was displaced, through descriptors still open."""
+    for operation in record.operations:
+        there = operation.there
+        if operation.kind not in {OUT, SWAP} or operation.moved or there is None:
+            continue
+        status = os.stat(str(operation.piece), dir_fd=pieces_fd, follow_symlinks=False)
+        if not hands.is_expected(there, identity_of(status)):
+            raise Interference(operation.path, CHANGED)
 
 
 def pieces_of(record: Record, directory: str) -> str:
@@ -163,7 +179,7 @@ def take_back(store: Store, record: Record, project: Project, known: Known, warn
     if os.path.isdir(pieces):
         pieces_fd = open_pieces(pieces)
         try:
-            hands = Hands(project, pieces_fd)
+            hands = Hands(project, pieces_fd, record.operations)
             for operation in reversed(record.operations):
                 hands.take_back(operation)
             hands.set_times(record.times_before)

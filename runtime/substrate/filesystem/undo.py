@@ -27,6 +27,8 @@ from substrate.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from substrate.filesystem.transaction import Progress, Warn
 
 _COPYING = "copying"
@@ -56,7 +58,13 @@ def conflicts_of_undo(record: Record, project: Project, known: Known) -> list[tu
     opposites = [operation.opposite() for operation in reversed(record.operations)]
     leaving = {operation.path for operation in opposites if operation.kind == OUT}
     found: dict[str, str] = {}
-    for operation in opposites:
+    set_before: set[str] = set()
+    for operation in _first_at_each_path(opposites):
+        if operation.kind == SET:
+            # A directory may be opened first and get its mode at last: only that shows now.
+            if operation.path in set_before:
+                continue
+            set_before.add(operation.path)
         reason = _reason(operation, leaving, project, known)
         if reason:
             found.setdefault(operation.path, reason)
@@ -141,9 +149,21 @@ def _left_inside(path: str, leaving: set[str], project: Project) -> str:
     return CHANGED if any(f"{path}/{name}" not in leaving for name in names) else ""
 
 
+def _first_at_each_path(operations: Sequence[Operation]) -> list[Operation]:
+    """Return the operations that meet what is in the project now: not what a swap brings."""
+    swapped: set[str] = set()
+    found: list[Operation] = []
+    for operation in operations:
+        if operation.path not in swapped:
+            found.append(operation)
+        if operation.kind == SWAP:
+            swapped.add(operation.path)
+    return found
+
+
 def _recognise(operations: tuple[Operation, ...], project: Project, known: Known) -> None:
     """Expect the copies that stand for files which an undo has restored from a copy."""
-    for operation in operations:
+    for operation in _first_at_each_path(operations):
         status = None if operation.there is None else project.status(operation.path)
         if status is None or operation.there is None:
             continue
@@ -154,7 +174,11 @@ def _recognise(operations: tuple[Operation, ...], project: Project, known: Known
 def _over(operations: tuple[Operation, ...], project: Project) -> tuple[Operation, ...]:
     """Return operations that take what is there now for what they expect."""
     kept: list[Operation] = []
+    first = {id(operation) for operation in _first_at_each_path(operations)}
     for operation in operations:
+        if id(operation) not in first:
+            kept.append(operation)
+            continue
         identity = project.identity(operation.path)
         if operation.kind in {OUT, SWAP} and identity is None:
             if operation.kind == OUT and not operation.moved:
@@ -178,7 +202,8 @@ def _plan_times(entry: Record, done: Record, project: Project, known: Known) -> 
     clean: list[tuple[str, str]] = []
     for old, new in done.clean_folders:
         status = project.status(new)
-        if status is not None and known.holds(status) and old in before:
+        # One that the accept has removed comes back.
+        if old in before and (status is None or known.holds(status)):
             clean.append((new, old))
     entry.clean_folders = tuple(clean)
     entry.times_after = tuple(before[old] for _, old in clean)
