@@ -261,7 +261,7 @@ class _Planning:
         kept: dict[FileKey, str] = {}
         for entry in self._changes.diff.entries:
             item = entry.item
-            if item is None or item.kind == "dir" or item.status.st_nlink < 2:
+            if item is None or not _has_names(item):
                 continue
             stays = (entry.change == TOUCHED and self._gets_time(entry)) or (
                 id(entry) in picked
@@ -294,7 +294,7 @@ class _Planning:
         if item is None:
             return piece
         key = (item.status.st_dev, item.status.st_ino)
-        linked = item.kind != "dir" and item.status.st_nlink > 1
+        linked = _has_names(item)
         if linked and key in self._kept_names:
             self._stages.append(Stage(piece, link_path=self._kept_names[key], item=item,
                                       metadata=self._owners.fit(metadata_of(item))))  # fmt: skip
@@ -366,6 +366,11 @@ def _parent(path: str) -> str:
 
 def _is_indexed(item: Item) -> bool:
     return item.marks is not None and item.marks.indexed
+
+
+def _has_names(item: Item) -> bool:
+    """Whether a file may have several names; the index shows one copy under all of them."""
+    return item.kind != "dir" and (item.status.st_nlink > 1 or _is_indexed(item))
 
 
 def _owns_time(status: os.stat_result, item: Item) -> bool:
