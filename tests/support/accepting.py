@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 from substrate.filesystem.accept import Wish, accept, check_choice, decide
 from substrate.filesystem.baseline import read_baseline, write_baseline
 from substrate.filesystem.changes import LayerChanges
+from substrate.filesystem.diff import Changes
+from substrate.filesystem.index import index_path
 from substrate.filesystem.journal import Store
 from substrate.filesystem.known import Known
 from substrate.filesystem.owners import Owners
 from substrate.filesystem.project import Project
+from substrate.filesystem.rest import empty_layer, set_redirects
 from substrate.filesystem.transaction import recover
 from substrate.filesystem.undo import finish, undo
 
@@ -88,17 +91,15 @@ class Stand:
     def recover(self) -> None:
         """Do what the next call does first."""
         recover(self.store, self.warnings.append)
-        finish(self.store, self.layer, self.lower, self.host.prefix, lives=False)
+        finish(self.store, self._settle)
 
     def accept(self, wish: Wish = ALL, *, lives: bool = False) -> int:
         """Accept, as the verb does."""
         self.recover()
         with Project(self.lower) as project:
             project.lock()
-            baseline = read_baseline(self.layer)
-            assert baseline is not None
             known = Known(self.store.path)
-            with LayerChanges(self.layer, self.lower, self.host.prefix, baseline) as changes:
+            with self._changes() as changes:
                 choice = decide(changes, project, known, wish)
                 check_choice(choice)
                 number = accept(
@@ -106,22 +107,31 @@ class Stand:
                     self.warnings.append, ignore_progress, lives=lives,
                 )  # fmt: skip
         if number:
-            finish(self.store, self.layer, self.lower, self.host.prefix, lives=lives)
+            finish(self.store, None if lives else self._settle)
         return number
+
+    def _changes(self) -> LayerChanges:
+        baseline = read_baseline(self.layer)
+        assert baseline is not None
+        upper = f"{self.layer}/upper"
+        index = index_path(upper, f"{self.layer}/work")
+        return LayerChanges(Changes([upper], [self.lower], self.host.prefix, index), baseline)
+
+    def _settle(self, how: dict[str, Any]) -> None:
+        if how.get("empty"):
+            empty_layer(self.layer, self.lower, self.host.rootless)
+        else:
+            set_redirects(self.layer, how["redirects"], self.host.prefix)
 
     def diff(self) -> list[str]:
         """Return what is still in the layer, in words."""
-        baseline = read_baseline(self.layer)
-        assert baseline is not None
-        with LayerChanges(self.layer, self.lower, self.host.prefix, baseline) as changes:
+        with self._changes() as changes:
             entries = changes.diff.entries
             return [f"{e.change} {e.origin} {e.path}" for e in entries if e.change != "touched"]
 
     def touched(self) -> set[str]:
         """Return the paths of what the world only touched."""
-        baseline = read_baseline(self.layer)
-        assert baseline is not None
-        with LayerChanges(self.layer, self.lower, self.host.prefix, baseline) as changes:
+        with self._changes() as changes:
             return set(changes.diff.touched)
 
     def undo(self, *, theirs: bool = False) -> int:
@@ -151,9 +161,8 @@ def differences(
             found.append(f"{path}: {'missing first' if first is None else 'missing second'}")
             continue
         is_folder = first[0] == second[0] == [0o040000]
-        if (not folder_times and is_folder) or path in untimed:
-            first, second = first[:2], second[:2]
-        if first != second:
+        times = not (path in untimed or (is_folder and not folder_times))
+        if first[:2] != second[:2] or (times and first[2] != second[2]):
             found.append(f"{path}: {first} != {second}")
     return found
 

@@ -9,6 +9,7 @@ Not here: what a verb does; what a row is made of is in `grammar.py`.
 
 from __future__ import annotations
 
+from substrate.cli.accept_verbs import ACCEPT_VERBS
 from substrate.cli.grammar import (
     CHOICE,
     FLAG,
@@ -425,6 +426,7 @@ VERBS = (
         ),
     ),
     *LAYER_VERBS,
+    *ACCEPT_VERBS,
     Verb(
         "help",
         "Show help on the program or a verb",
@@ -459,6 +461,7 @@ EXIT_STATUSES = (
     ("3", "a program or library that must be installed is missing"),
     ("4", "this machine or this version cannot do what was asked"),
     ("5", "refused because it would be unsafe"),
+    ("6", "the project was changed meanwhile where the call would change it"),
     ("126", "the program of the world is there and cannot be executed"),
     ("127", "the program of the world is not there"),
     ("128+N", "the program of the world was ended by signal N"),

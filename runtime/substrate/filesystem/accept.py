@@ -19,7 +19,7 @@ from substrate.filesystem.journal import Record
 from substrate.filesystem.known import Known
 from substrate.filesystem.operations import IN, SWAP
 from substrate.filesystem.plan_accept import plan_accept
-from substrate.filesystem.render import quote
+from substrate.printable import quote
 from substrate.filesystem.rest import check_rest, redirects_after
 from substrate.filesystem.risky import risky_reasons
 from substrate.filesystem.transaction import Transaction
@@ -27,7 +27,7 @@ from substrate.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from substrate.filesystem.changes import Changes
+    from substrate.filesystem.changes import LayerChanges
     from substrate.filesystem.entries import FsDiff
     from substrate.filesystem.journal import Store
     from substrate.filesystem.owners import Owners
@@ -76,7 +76,7 @@ class Choice:
         return make_diff(list(self.entries))
 
 
-def decide(changes: Changes, project: Project, known: Known, wish: Wish) -> Choice:
+def decide(changes: LayerChanges, project: Project, known: Known, wish: Wish) -> Choice:
     """Return what a wish comes to; nothing is changed."""
     three_way = ThreeWay(changes, project, known)
     chosen = choose(changes.diff.entries, wish.paths)
@@ -113,7 +113,7 @@ def check_choice(choice: Choice) -> None:
 
 
 def accept(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between them, who is told
-    changes: Changes,
+    changes: LayerChanges,
     project: Project,
     store: Store,
     known: Known,

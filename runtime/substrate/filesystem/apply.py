@@ -202,14 +202,12 @@ class Hands:
             return
         now = metadata_at(fd, name)
         wanted = Metadata(
-            *(was if is_ == given else is_ for was, given, is_ in (
-                (old.mode, new.mode, now.mode),
-                (old.uid, new.uid, now.uid),
-                (old.gid, new.gid, now.gid),
-                (old.mtime_ns, new.mtime_ns, now.mtime_ns),
-            )),
+            old.mode if now.mode == new.mode else now.mode,
+            old.uid if now.uid == new.uid else now.uid,
+            old.gid if now.gid == new.gid else now.gid,
+            old.mtime_ns if now.mtime_ns == new.mtime_ns else now.mtime_ns,
             old.attributes if now.attributes == new.attributes else now.attributes,
-        )  # fmt: skip
+        )
         set_metadata(fd, name, wanted)
 
     def _rescue_changed(self, operation: Operation) -> None:

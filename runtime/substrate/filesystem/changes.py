@@ -1,171 +1,170 @@
-"""The changes of a world, open: what accept and discard need to know of layers.
+"""The changes of a world, open, and where each came from: what accept must know of layers.
 
-`Changes` is that interface; here is the one for a single layer. Whoever stacks layers gives
-entries with their items, and answers the same questions.
+The diff itself is `diff.Changes`, whatever the number of layers. Here are the questions about the
+third side: from which file of the project something was made, when, and under which name.
 """
 
 from __future__ import annotations
 
-import gc
-import os
-import stat
-
-from substrate.filesystem.baseline import Baseline
-from substrate.filesystem.descriptors import Tree
-from substrate.filesystem.diff import diff_merged
-from substrate.filesystem.index import hidden_copies, index_path
-from substrate.filesystem.items import Item, is_whiteout_device
+from substrate.filesystem.diff import Changes
+from substrate.filesystem.items import Item
 from substrate.filesystem.marks import origin_inode
-from substrate.filesystem.merged import Merged
 from substrate.kernel.files import birth_ns
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
-    from typing import Protocol, Self
+    from typing import Self
 
-    from substrate.filesystem.descriptors import Folder
+    from substrate.filesystem.baseline import Baseline
     from substrate.filesystem.entries import FsDiff
-
-    class Changes(Protocol):
-        """Changes of a world over a project, which is `diff`, and where each came from."""
-
-        diff: FsDiff
-        baseline: Baseline
-        prefix: str
-
-        def copied_ns(self, item: Item) -> int:
-            """Return when an item was made from its `origin`.
-
-            What the host did to that file before is in the change, or was seen by the world.
-            """
-            ...
-
-        def origin(self, item: Item) -> int:
-            """Return the inode of the project's file an item was made from, 0 when unknown."""
-            ...
-
-        def is_copy(self, item: Item) -> bool:
-            """Whether the item was made from a file of the project."""
-            ...
-
-        def in_project(self, item: Item) -> bool:
-            """Whether an item lies in the project itself and not in a layer."""
-            ...
-
-        def folder_mtime_ns(self, path: str) -> int:
-            """Return the mtime of a directory as the world sees it, 0 when no layer has it."""
-            ...
-
-        def redirects(self) -> Iterator[tuple[str, str]]:
-            """Yield (path, path in the project) for what is merged with another place."""
-            ...
-
-        def inside(self, path: str) -> Iterator[tuple[str, Item]]:
-            """Yield what a layer has below a directory, directories before what is in them."""
-            ...
+    from substrate.filesystem.merged import Hit, Part
 
 
 class LayerChanges:
-    """The changes of one layer, open while in its `with` statement."""
+    """The changes of all layers of a world against its project, within `with`."""
 
-    def __init__(self, layer: str, project: str, prefix: str, baseline: Baseline) -> None:
-        self._upper_path = os.path.join(layer, "upper")
-        self._project = project
-        self._trees: list[Tree] = []
-        self.prefix = prefix
+    def __init__(self, changes: Changes, baseline: Baseline) -> None:
+        """Take changes that are not open yet; `baseline` is that of the lowest layer."""
+        self._changes = changes
         self.baseline = baseline
         self.diff: FsDiff
+        self._began: dict[int, int] = {}
 
     def __enter__(self) -> Self:
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
-            self._upper, self._lower = self._open(self._upper_path), self._open(self._project)
-            merged = self._merged = Merged(self._upper, self._lower, self.prefix)
-            index = index_path(self._upper_path, "")
-            copies = hidden_copies(self._open(index), merged) if index else {}
-            self.diff = diff_merged(merged, copies)
-        except BaseException:
-            self.close()
-            raise
-        finally:
-            if collecting:
-                gc.enable()
+        self._changes.__enter__()
+        self._merged = self._changes.merged
+        self.diff = self._changes.diff
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    def __exit__(self, *_details: object) -> None:
+        self._changes.__exit__()
 
-    def close(self) -> None:
-        """Close the trees."""
-        for tree in self._trees:
-            tree.close()
+    def project_is(self, device: int, inode: int) -> bool:
+        """Whether the directory that was compared with is this one."""
+        status = self._merged.trees[-1].root.status()
+        return (status.st_dev, status.st_ino) == (device, inode)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether there is one layer."""
+        return self._merged.uppers == 1
+
+    def began_ns(self, path: str) -> int:
+        """Return when the first layer that has something at a path of the project was made.
+
+        What the host did before that is what the world found.
+        """
+        for level in range(self._merged.uppers - 1, -1, -1):
+            found = self._merged.find(level, path)
+            if found is None or found[0][0].level != self._merged.bottom:
+                return self._layer_began_ns(level)
+        return self.baseline.created_ns
 
     def copied_ns(self, item: Item) -> int:
-        """Return when the file was copied up; when the layer was made, where nobody knows."""
+        """Return when an item was made from its `origin`.
+
+        What the host did to that file before is in the change, or was seen by the world.
+        """
         return max(birth_ns(item.folder.fd(), item.name), self.baseline.created_ns)
 
     def origin(self, item: Item) -> int:
-        """Return the inode in the overlay's handle of the original."""
-        return origin_inode(item.folder, item.name, self.prefix) if self.is_copy(item) else 0
+        """Return the inode of the project's file an item was made from, 0 when unknown."""
+        if not self.is_copy(item):
+            return 0
+        tree, merged = item.folder.tree, self._merged
+        if tree is not merged.trees[merged.uppers - 1]:
+            # The original may be in a layer; inodes tell only on one file system.
+            device = item.folder.status().st_dev
+            if device != merged.trees[-1].root.status().st_dev:
+                return 0
+        return origin_inode(item.folder, item.name, merged.prefix)
 
     def is_copy(self, item: Item) -> bool:
-        """Whether the overlay copied it up."""
+        """Whether an overlay made the item from a file of the project or of a lower layer."""
         if self.in_project(item) or not item.name:
             return False
         if item.marks is None:
             item.marks = self._merged.marks_of(item.folder, item.name)
         return item.marks.copied_up
 
+    def may_come_from_layer(self, item: Item) -> bool:
+        """Whether what an item was made from may be in a layer and not in the project."""
+        return item.folder.tree is not self._merged.trees[self._merged.uppers - 1]
+
     def in_project(self, item: Item) -> bool:
-        """Whether the item is below the lower directory."""
-        return item.folder.tree is self._lower
+        """Whether an item lies in the project itself and not in a layer."""
+        return item.folder.tree is self._merged.trees[-1]
+
+    def place_before(self, path: str) -> str:
+        """Return where the overlay itself says that something was; its path when nowhere else."""
+        found = self._merged.find(0, path)
+        return path if found is None else found[1]
+
+    def below(self, path: str) -> str | None:
+        """Return which directory of the project shows through at a directory, None for none."""
+        if not path:
+            return ""
+        found = self._merged.find(0, path)
+        if found is None or found[0][-1].level != self._merged.bottom:
+            return None
+        return found[1]
 
     def folder_mtime_ns(self, path: str) -> int:
-        """Return the mtime of the upper directory at `path`."""
+        """Return the mtime of a directory as the world sees it, 0 when no layer has it."""
         if not path:
-            return self._upper.root.status().st_mtime_ns
-        found = self._upper.find(path)
-        return 0 if found is None or is_whiteout_device(found[2]) else found[2].st_mtime_ns
-
-    def redirects(self) -> Iterator[tuple[str, str]]:
-        """Yield the upper entries with a redirect; a world without root has none."""
-        merged = self._merged
-        waiting: list[tuple[Folder, Folder | None]] = [(self._upper.root, self._lower.root)]
-        while waiting and merged.follows:
-            upper, below = waiting.pop()
-            for name, status in upper.entries():
-                if is_whiteout_device(status):
-                    continue
-                marks = merged.marks_of(upper, name)
-                found = merged.below(below, name, marks)
-                if marks.redirect and found is not None:
-                    yield upper.path_of(name), found[0].path_of(found[1])
-                if stat.S_ISDIR(status.st_mode):
-                    waiting.append((upper.child(name), merged.folder_below(below, name, marks)))
+            return self._merged.trees[0].root.status().st_mtime_ns
+        found = self._merged.find(0, path)
+        if found is None or found[0][0].level >= self._merged.uppers:
+            return 0
+        return found[0][0].status.st_mtime_ns
 
     def inside(self, path: str) -> Iterator[tuple[str, Item]]:
-        """Yield what the upper directory has below `path`."""
-        found = self._upper.find(path)
-        waiting = [] if found is None else [found[0].child(found[1])]
+        """Yield what the layers have below a directory, directories before what is in them."""
+        found = self._merged.find(0, path)
+        waiting = [] if found is None else [(path, self._upper_parts(found[0]))]
         while waiting:
-            folder = waiting.pop()
-            for name, status in folder.entries():
-                if is_whiteout_device(status):
+            folder, parts = waiting.pop()
+            for position, name, status, hidden in self._merged.listing(parts):
+                if hidden:
                     continue
-                item = Item(folder, name, status)
-                yield folder.path_of(name), item
+                item = Item(parts[position].folder, name, status)
+                inner = f"{folder}/{name}"
+                yield inner, item
                 if item.kind == "dir":
-                    waiting.append(folder.child(name))
+                    hits, _ = self._merged.lookup(parts, name, "")
+                    waiting.append((inner, self._upper_parts(hits)))
 
-    def _open(self, path: str) -> Tree:
-        tree = Tree(path)
-        self._trees.append(tree)
-        return tree
+    def redirects(self) -> Iterator[tuple[str, str]]:
+        """Yield (path, path in the project) of what one layer has under another name than that."""
+        waiting = [("", self._merged.roots)]
+        while waiting and self._merged.follows:
+            folder, parts = waiting.pop()
+            uppers = [part for part in parts if part.level < self._merged.uppers]
+            for _, name, _, hidden in self._merged.listing(uppers):
+                if hidden:
+                    continue
+                path = f"{folder}/{name}" if folder else name
+                found = self._merged.find(0, path)
+                if found is None:
+                    continue
+                hits, before = found
+                marks = hits[0].marks
+                if marks is not None and marks.redirect and hits[-1].level == self._merged.bottom:
+                    yield path, before
+                if hits[0].is_folder:
+                    waiting.append((path, self._merged.parts_of(hits)))
+
+    def _upper_parts(self, hits: list[Hit]) -> list[Part]:
+        parts = self._merged.parts_of(hits)
+        return [part for part in parts if part.level < self._merged.uppers]
+
+    def _layer_began_ns(self, level: int) -> int:
+        """Return when a layer was made; the lowest with the world, whose baseline it has."""
+        created = self.baseline.created_ns
+        if level == self._merged.uppers - 1:
+            return created
+        if level not in self._began:
+            fd = self._merged.trees[level].root.fd()
+            self._began[level] = max(birth_ns(fd, "."), created)
+        return self._began[level]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from substrate.errors import RefusedError, UsageError
 from substrate.filesystem.entries import DELETE, RENAME, TOUCHED, WRITE
-from substrate.filesystem.render import quote
+from substrate.printable import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

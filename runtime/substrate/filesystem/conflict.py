@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
-    from substrate.filesystem.changes import Changes
+    from substrate.filesystem.changes import LayerChanges
     from substrate.filesystem.entries import Entry
     from substrate.filesystem.items import Item
     from substrate.filesystem.known import Known
@@ -40,12 +40,11 @@ def host_path(entry: Entry) -> str:
 class ThreeWay:
     """Answers for entries whether the host changed the same thing."""
 
-    def __init__(self, changes: Changes, project: Project, known: Known) -> None:
+    def __init__(self, changes: LayerChanges, project: Project, known: Known) -> None:
         self._changes = changes
         self._project = project
         self._known = known
         self._inodes: set[int] | None = None
-        self._redirects: dict[str, str] | None = None
 
     def conflicts(self, entries: Iterable[Entry]) -> dict[str, str]:
         """Return path -> what the host did, for every entry that is not clean."""
@@ -101,7 +100,7 @@ class ThreeWay:
             return ""
         inode = self._changes.origin(item)
         exists = inode in self._originals() if inode else self._may_be_moved(item)
-        exists = exists or entry.path in self._redirected()
+        exists = exists or self._was_elsewhere(entry) or self._changes.may_come_from_layer(item)
         return "" if exists else REMOVED
 
     def _originals(self) -> set[int]:
@@ -114,11 +113,9 @@ class ThreeWay:
                     self._inodes.add(status.st_ino)
         return self._inodes
 
-    def _redirected(self) -> dict[str, str]:
-        """Return where the project has what the overlay itself says was moved."""
-        if self._redirects is None:
-            self._redirects = dict(self._changes.redirects())
-        return self._redirects
+    def _was_elsewhere(self, entry: Entry) -> bool:
+        """Whether the overlay itself says that it was moved here."""
+        return self._changes.place_before(entry.path) != entry.path
 
     def _may_be_moved(self, item: Item) -> bool:
         """Whether a copy without a recorded original may be one of something still there.
@@ -139,7 +136,7 @@ class ThreeWay:
         inode = 0 if entry.item is None else self._changes.origin(entry.item)
         same = not inode or inode == status.st_ino or self._known.holds(status)
         # The world may have moved another file of the project here.
-        moved = same or inode in self._originals() or entry.path in self._redirected()
+        moved = same or inode in self._originals() or self._was_elsewhere(entry)
         return "" if moved else REPLACED
 
     def _seen_ns(self, entry: Entry, status: os.stat_result) -> int:
@@ -147,7 +144,7 @@ class ThreeWay:
         item = entry.item
         if item is not None and self._changes.origin(item) == status.st_ino:
             return self._changes.copied_ns(item)
-        return self._changes.baseline.created_ns
+        return self._changes.began_ns(host_path(entry))
 
 
 

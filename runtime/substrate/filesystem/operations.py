@@ -81,4 +81,5 @@ def _metadata_from(stored: list[Any] | None) -> Metadata | None:
     if stored is None:
         return None
     attributes = tuple((key, bytes.fromhex(value)) for key, value in stored[4])
-    return Metadata(*stored[:4], attributes)
+    mode, uid, gid, mtime_ns = stored[:4]
+    return Metadata(mode, uid, gid, mtime_ns, attributes)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable
 
-    from substrate.filesystem.changes import Changes
+    from substrate.filesystem.changes import LayerChanges
     from substrate.filesystem.conflict import ThreeWay
     from substrate.filesystem.entries import Entry
     from substrate.filesystem.items import Item
@@ -70,7 +70,7 @@ class AcceptPlan:
 
 
 def plan_accept(
-    changes: Changes,
+    changes: LayerChanges,
     chosen: list[Entry],
     project: Project,
     owners: Owners,
@@ -85,7 +85,7 @@ def plan_accept(
 class _Planning:
     def __init__(
         self,
-        changes: Changes,
+        changes: LayerChanges,
         chosen: list[Entry],
         project: Project,
         owners: Owners,
@@ -107,6 +107,8 @@ class _Planning:
         self._piece_of: dict[FileKey, int] = {}
         self._with_times = {e.path for e in chosen if e.change in {MOD, META, TOUCHED}}
         self._meta_links = _meta_names(chosen, project)
+        # Renames of a name whose file stays under another one.
+        self._split = {e.path for e in chosen if e.change == RENAME and not self._moves(e)}
         self._kept_names = self._find_kept_names()
 
     def plan(self) -> None:
@@ -147,6 +149,9 @@ class _Planning:
         self._put(Operation(IN, entry.path, self._stage(entry)), 0)
 
     def _modify(self, entry: Entry) -> None:
+        if entry.path in self._split:
+            self._write(entry)
+            return
         operation = Operation(SWAP, entry.path, self._stage(entry))
         operation.there = self._there(entry)
         self._put(operation, 1)
@@ -157,9 +162,10 @@ class _Planning:
         self._outs.append(operation)
 
     def _rename(self, entry: Entry) -> None:
-        if not self._moves(entry):
+        if entry.path in self._split:
             self._delete(entry)
-            self._write(entry)
+            if entry.path not in self._with_times:
+                self._write(entry)
             return
         piece = self._next_piece()
         out = Operation(OUT, entry.origin, piece, moved=True)
@@ -190,6 +196,9 @@ class _Planning:
         there = self._there(entry)
         if entry.item is None or there is None:
             return
+        if entry.path in self._split:
+            self._write(entry)
+            return
         new = self._owners.fit(metadata_of(entry.item))
         if there.is_folder:
             self._folder_meta(entry, path, there, new)
@@ -210,7 +219,9 @@ class _Planning:
         self._last.append(self._set(path, there, old, new))
 
     def _touch(self, entry: Entry) -> None:
-        if entry.item is not None and not self._three_way.reason(entry):
+        if entry.path in self._split:
+            self._write(entry)
+        elif entry.item is not None and not self._three_way.reason(entry):
             self._set_mtime(entry.path, host_path(entry), entry.item)
 
     def _times_inside(self, entry: Entry) -> None:
@@ -245,7 +256,7 @@ class _Planning:
         Renames are always in place: without an entry of their own the metadata stay.
         """
         if entry.change == RENAME:
-            if not self._moves(entry):
+            if entry.path in self._split:
                 return False
             own = [e for e in self._chosen if e.change == META and e.path == entry.path]
             return all(self._in_place(e) for e in own)
@@ -382,11 +393,13 @@ def _owns_time(status: os.stat_result, item: Item) -> bool:
 
 
 def _meta_names(chosen: list[Entry], project: Project) -> dict[int, int]:
-    """Return how many names of each file get other metadata, by inode."""
-    names: dict[int, int] = {}
+    """Return how many names of each host file get the same metadata, by inode."""
+    names: dict[int, list[FileKey]] = {}
     for entry in chosen:
-        if entry.change == META and entry.kind != "dir":
+        item = entry.item
+        if entry.change == META and item is not None and item.kind != "dir":
             status = project.status(host_path(entry))
             if status is not None:
-                names[status.st_ino] = names.get(status.st_ino, 0) + 1
-    return names
+                key = (item.status.st_dev, item.status.st_ino)
+                names.setdefault(status.st_ino, []).append(key)
+    return {inode: len(keys) for inode, keys in names.items() if len(set(keys)) == 1}

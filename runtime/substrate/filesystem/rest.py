@@ -16,19 +16,19 @@ from substrate.filesystem.entries import DELETE, MOD, RENAME, TOUCHED, WRITE, En
 from substrate.filesystem.layers import make_layer
 from substrate.filesystem.removal import remove_layers
 from substrate.filesystem.renames import after_renames
-from substrate.filesystem.render import quote
+from substrate.printable import quote
 from substrate.kernel.files import exchange, open_beneath
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Iterable
 
-    from substrate.filesystem.changes import Changes
+    from substrate.filesystem.changes import LayerChanges
 
 _FRESH = ".fresh"
 
 
-def check_rest(changes: Changes, chosen: list[Entry], *, lives: bool) -> None:
+def check_rest(changes: LayerChanges, chosen: list[Entry], *, lives: bool) -> None:
     """Refuse a choice after which the rest of the layer would not mean what it means now.
 
     `lives`: processes use the layer, so nothing of it can be adapted. Raises `RefusedError`.
@@ -50,7 +50,7 @@ def check_rest(changes: Changes, chosen: list[Entry], *, lives: bool) -> None:
         _check_links(changes, picked)
 
 
-def redirects_after(changes: Changes, chosen: list[Entry]) -> list[tuple[str, str]]:
+def redirects_after(changes: LayerChanges, chosen: list[Entry]) -> list[tuple[str, str]]:
     """Return (path in the layer, redirect it must have) once the chosen renames are made."""
     renames = {entry.origin: entry.path for entry in chosen if entry.change == RENAME}
     if not renames:
@@ -60,17 +60,17 @@ def redirects_after(changes: Changes, chosen: list[Entry]) -> list[tuple[str, st
         now = after_renames(lower, renames)
         if now != lower:
             found.append((path, "/" + now))
+    if found and not changes.is_single:
+        message = f"accepting a part: {quote(found[0][0])} was moved, and other layers know of it"
+        raise RefusedError(message, "accept everything, or leave what was moved out")
     return found
 
 
-def settle(layer: str, project: str, how: dict[str, Any], prefix: str) -> None:
-    """Do what was planned for a layer; doing it twice is doing it once."""
-    if how.get("empty"):
-        empty_layer(layer, project, prefix == "user.overlay.")
-        return
+def set_redirects(layer: str, redirects: Iterable[tuple[str, str]], prefix: str) -> None:
+    """Give entries of a layer the redirects of `redirects_after`; twice is once."""
     upper_fd = os.open(os.path.join(layer, "upper"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for path, redirect in how.get("redirects", ()):
+        for path, redirect in redirects:
             _set_redirect(upper_fd, path, redirect, prefix)
     finally:
         os.close(upper_fd)
@@ -92,7 +92,7 @@ def empty_layer(layer: str, project: str, userxattr: bool) -> None:
     remove_layers(fresh)
 
 
-def _relied_on(changes: Changes, entry: Entry) -> list[str]:
+def _relied_on(changes: LayerChanges, entry: Entry) -> list[str]:
     """Return the paths in the project that an entry's record in the layer needs."""
     item = entry.item
     if item is None:
@@ -100,7 +100,7 @@ def _relied_on(changes: Changes, entry: Entry) -> list[str]:
     found: list[str] = []
     if changes.in_project(item) and item.name:
         found.append(item.folder.path_of(item.name))
-    if item.data is not None:
+    if item.data is not None and changes.in_project(item.data):
         found.append(item.data.folder.path_of(item.data.name))
     if entry.change == RENAME and item.marks is not None and item.marks.redirect:
         found.append(entry.origin)
@@ -123,7 +123,7 @@ def _refusal(entry: Entry, other: Entry, *, lives: bool) -> RefusedError:
     return RefusedError(message, f"name {quote(entry.path)} too")
 
 
-def _check_links(changes: Changes, picked: set[int]) -> None:
+def _check_links(changes: LayerChanges, picked: set[int]) -> None:
     """Names of one file that the overlay keeps as one are accepted together."""
     sides: dict[tuple[int, int], tuple[bool, Entry]] = {}
     for entry in changes.diff.entries:

@@ -20,25 +20,25 @@ from substrate.filesystem.operations import IN, OUT, SET, SWAP, Operation
 from substrate.filesystem.pieces import PIECES, same_mount
 from substrate.filesystem.project import Project, is_folder
 from substrate.filesystem.removal import remove_layers
-from substrate.filesystem.render import quote
-from substrate.filesystem.rest import settle
+from substrate.printable import quote
 from substrate.filesystem.transaction import Transaction, forget_undone, pieces_of
 from substrate.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
     from substrate.filesystem.transaction import Progress, Warn
 
 _COPYING = "copying"
 
 
-def finish(store: Store, layer: str, project: str, prefix: str, *, lives: bool) -> None:
+def finish(store: Store, settle: Callable[[dict[str, Any]], None] | None) -> None:
     """Complete what the last accept left for after its commit; nothing happens the second time.
 
-    The layer gets what it must have now, unless processes use it (`lives`); displaced originals
-    come from beside the project into the store.
+    Displaced originals come from beside the project into the store. `settle` gives the layers
+    what the accept planned for them; None while processes use them.
     """
     for number in store.numbers()[-1:]:
         place = store.place(number)
@@ -47,10 +47,19 @@ def finish(store: Store, layer: str, project: str, prefix: str, *, lives: bool) 
             continue
         if record.pieces:
             _bring_home(record, place)
-        if record.settle and not lives:
-            settle(layer, project, record.settle, prefix)
+        if record.settle and settle is not None:
+            settle(record.settle)
             record.settle = {}
             record.write(place)
+
+
+def has_unfinished(store: Store) -> bool:
+    """Whether `finish` has something to do."""
+    for number in store.numbers()[-1:]:
+        record = read_record(store.place(number))
+        if record is not None and (record.pieces or record.settle):
+            return True
+    return False
 
 
 def conflicts_of_undo(record: Record, project: Project, known: Known) -> list[tuple[str, str]]:

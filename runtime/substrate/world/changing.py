@@ -3,90 +3,128 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 
 from substrate.errors import RefusedError, SubstrateError, UnsupportedError
 from substrate.filesystem.baseline import Baseline, read_baseline
 from substrate.filesystem.changes import LayerChanges
-from substrate.filesystem.journal import Store
+from substrate.filesystem.journal import Store, sync_directory
 from substrate.filesystem.known import Known
 from substrate.filesystem.owners import Owners
 from substrate.filesystem.project import Project
+from substrate.filesystem.removal import remove_layers
+from substrate.filesystem.rest import empty_layer, set_redirects
 from substrate.filesystem.transaction import recover
-from substrate.filesystem.undo import finish
+from substrate.filesystem.undo import finish, has_unfinished
+from substrate.world.diff import world_changes
 from substrate.world.kill import world_processes
+from substrate.world.span import is_at_rest
+from substrate.world.stack import BASE_LAYER, LAYERS, LayerStack
 from substrate.world.store import World
 from substrate.world.stored import read_stored
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
     from typing import Any, Self
 
     from substrate.world.context import Context
     from substrate.world.state import Layer, State
 
-STORE = "accept"
+STORE, DISCARD = "accept", "discard"
+# There while all changes are being forgotten, which takes more than one step.
+_FORGETTING = "forgetting"
+_ASIDE = "accepted-layers"
 
 
 class Changing:
-    """A world, its layer and its project, held until the end of the `with` statement.
+    """A world, its layers and its project, held until the end of the `with` statement.
 
-    `lives`: processes of the world are there, so its layer is mounted.
+    `lives`: processes of the world use its layers, so nothing of them may be adapted.
     """
 
     def __init__(self, context: Context, world_id: str, warn: Callable[[str], None]) -> None:
-        self._world = World.open(context, world_id)
+        self._opened = ExitStack()
         self.world_id = world_id
         self.warn = warn
-        self._opened: list[Project] = []
         try:
+            self._world = self._opened.enter_context(World.open(context, world_id))
             self._world.lock()
             self.state: State = self._world.read()
             self.layer: Layer = _layer_of(self.state)
             self.prefix = "user.overlay." if self.layer.userxattr else "trusted.overlay."
-            self.lives = bool(world_processes(self.state, self._world.path))
-            self.store = Store(os.path.join(self._world.data, STORE))
+            self.stack = self._opened.enter_context(LayerStack(self.layer, self.state.data))
+            self._processes = world_processes(self.state, self._world.path)
+            self.lives = bool(self._processes) and not self._is_idle()
+            self.store = Store(os.path.join(self.state.data, STORE))
             self.store.prepare()
-            recover(self.store, warn)
-            self.finish()
-            self.project = Project(self.layer.project)
-            self._opened.append(self.project)
+            self._recover()
+            self.project = self._opened.enter_context(Project(self.layer.project))
             self.project.lock()
             self.known = Known(self.store.path)
         except BaseException:
-            self.close()
+            self._opened.close()
             raise
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    def __exit__(self, *_details: object) -> None:
+        self._opened.close()
 
-    def close(self) -> None:
-        """Give the project and the world up."""
-        for project in self._opened:
-            project.close()
-        self._world.close()
+    def _recover(self) -> None:
+        """Take back what an earlier call has left half done, or complete it."""
+        recover_stores(self.state, self.warn)
+        if not self.lives and os.path.lexists(self._mark):
+            self.forget_everything()
+        self.finish()
 
     def finish(self) -> None:
         """Complete what an accept leaves for after its commit."""
-        layer = self.layer
-        finish(self.store, layer.directory, layer.project, self.prefix, lives=self.lives)
+        finish(self.store, None if self.lives else self._settle)
 
     def changes(self) -> LayerChanges:
-        """Return the changes of the world; raises `RefusedError` when the project is another."""
+        """Return the changes of the world, to be entered.
+
+        Raises `RefusedError` when its project is another directory now.
+        """
         baseline = read_baseline(self.layer.directory) or Baseline(_created_ns(self.state))
         if not baseline.is_root(os.fstat(self.project.fd)):
             message = f"{self.layer.project} is not the directory {self.world_id} was made over"
             raise RefusedError(message, "move it back, or look at the diff and delete the world")
-        return LayerChanges(self.layer.directory, self.layer.project, self.prefix, baseline)
+        return LayerChanges(world_changes(self.state), baseline)
+
+    def forget_everything(self) -> None:
+        """Forget every change of the world; a call that is killed here is continued."""
+        os.close(os.open(self._mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        sync_directory(self.store.path)
+        self._empty_layers()
+        os.unlink(self._mark)
+
+    @property
+    def _mark(self) -> str:
+        return os.path.join(self.store.path, _FORGETTING)
+
+    def _empty_layers(self) -> None:
+        layers = os.path.join(self.state.data, LAYERS)
+        aside = os.path.join(self.state.data, _ASIDE)
+        remove_layers(aside)
+        if os.path.isdir(layers):
+            os.rename(layers, aside)
+        if not self._processes:
+            empty_layer(self.layer.directory, self.layer.project, self.layer.userxattr)
+        remove_layers(aside)
+
+    def _settle(self, how: dict[str, Any]) -> None:
+        if how.get("empty"):
+            self._empty_layers()
+        else:
+            set_redirects(self.layer.directory, how.get("redirects", ()), self.prefix)
+
+    def _is_idle(self) -> bool:
+        """Whether only our own init is left, over a layer in which nothing was changed."""
+        resting = is_at_rest(self.state, self._world.path)
+        return resting and self.stack.is_empty(BASE_LAYER, None)
 
     def owners(self) -> Owners:
         """Return who owns what in the project."""
@@ -103,11 +141,23 @@ class Changing:
         return Owners(status.st_uid, status.st_gid, *ranges)
 
 
-def recover_world(world: World, state: State, warn: Callable[[str], None]) -> None:
-    """Take back an accept or undo that was killed; the caller holds the world's lock."""
-    store = Store(os.path.join(world.data, STORE))
-    if state.layer is not None and os.path.isdir(store.path):
-        recover(store, warn)
+def recover_stores(state: State, warn: Callable[[str], None]) -> None:
+    """Take back an accept, undo or discard that was killed; the caller holds the world's lock."""
+    for name in (STORE, DISCARD):
+        store = Store(os.path.join(state.data, name))
+        if os.path.isdir(store.path):
+            recover(store, warn)
+
+
+def is_interrupted(state: State) -> bool:
+    """Whether the layers or the project may be in the middle of a change that was killed."""
+    place = os.path.join(state.data, STORE)
+    names = ("pending", "undone", _FORGETTING)
+    if os.path.isdir(place) and any(os.path.lexists(os.path.join(place, n)) for n in names):
+        return True
+    if os.path.lexists(os.path.join(state.data, DISCARD, "pending")):
+        return True
+    return has_unfinished(Store(place))
 
 
 def _layer_of(state: State) -> Layer:

@@ -40,6 +40,7 @@ def diff(
     if span_id is not None:
         found = span_diff(state, span_id, settings)
     else:
+        _complete(context, state)
         with world_changes(state) as changes:
             found = add_hashes(changes.diff, settings.hash, settings.small_file_limit)
     at = state.layer.at
@@ -74,7 +75,7 @@ def patch(
     with changes:
         found = changes.diff
         if paths:
-            found = _only(found, [_relative(path, at) for path in paths])
+            found = _only(found, [relative_path(path, at) for path in paths])
         return list(patch_lines(found))
 
 
@@ -87,6 +88,17 @@ def most_entries(context: Context, world_id: str) -> int:
     """Return how many entries of a world's diffs are shown unless somebody asks for more."""
     with World.open(context, world_id) as world:
         return diff_settings(stored_config(world)).max_entries
+
+
+def _complete(context: Context, state: State) -> None:
+    """Take back, or complete, an accept or discard that was killed: no half of one is shown."""
+    if not os.path.isdir(os.path.join(state.data, "accept")):
+        return
+    from substrate.world.changing import Changing, is_interrupted
+
+    if is_interrupted(state):
+        with Changing(context, state.world_id, lambda _: None):
+            return
 
 
 def span_diff(state: State, span_id: str, settings: DiffSettings | None = None) -> FsDiff:

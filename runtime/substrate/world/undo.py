@@ -62,5 +62,5 @@ def undo(
                 changing.store, last, changing.project, changing.known, world_id, warn, progress,
                 theirs=theirs,
             )  # fmt: skip
-        paths = sorted({operation.path or "." for operation in done.operations}) if done else []
+        paths = sorted({operation.path or "." for operation in done.operations}) if done is not None else []
         return Undone(world_id, last, tuple(paths), tuple(conflicts), len(numbers) - 1)

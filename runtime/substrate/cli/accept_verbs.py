@@ -1,0 +1,59 @@
+"""The verbs that decide about a world's changes, rows of the table in `options.py`."""
+
+from __future__ import annotations
+
+from substrate.cli.grammar import JSON, MANY, NUMBER, Operand, Option, Verb
+
+_DRY_RUN = Option(("--dry-run",), "Only show what would be done.")
+
+ACCEPT_VERBS = (
+    Verb(
+        "accept",
+        "Make changes of a world part of its project",
+        "Applies what `diff` shows to the real project, all of it or nothing. PATHs (or patterns"
+        " like 'src/**/*.c') restrict it to these and what is in them. What the host has changed"
+        " meanwhile is a conflict: nothing is applied, and the exit status is 6. What can run code"
+        " or reach outside later (git hooks, CI files, set-id bits …) is risky: it needs"
+        " --allow-risky or --risky, else nothing is applied, and the exit status is 5.",
+        (
+            "substrate-runtime accept --dry-run web",
+            "substrate-runtime accept web src 'docs/**/*.md'",
+            "substrate-runtime accept --risky .github/workflows web",
+            "substrate-runtime accept --theirs --json web",
+        ),
+        (Operand("ID"), Operand("PATH", required=False, repeat=True)),
+        (
+            Option(("--allow-risky",), "Accept risky changes too."),
+            Option(("--risky",), "Accept risky changes at PATH. May be given again.", MANY, "PATH"),
+            Option(("--theirs",), "Where both sides changed the same, take the world's version."),
+            Option(("--ours",), "Where both sides changed the same, keep the host's version."),
+            Option(("--force",), "The same as --theirs --allow-risky."),
+            _DRY_RUN,
+            JSON,
+        ),
+    ),
+    Verb(
+        "discard",
+        "Forget changes of a world",
+        "Drops what `diff` shows, all of it or that at the PATHs, from the layers of a world whose"
+        " processes have ended. The project stays as it is.",
+        ("substrate-runtime discard web", "substrate-runtime discard web build '**/*.o'"),
+        (Operand("ID"), Operand("PATH", required=False, repeat=True)),
+        (_DRY_RUN, JSON),
+    ),
+    Verb(
+        "undo",
+        "Take the last accept of a world back",
+        "Restores what the last accept has displaced, all of it or nothing; again, and the accept"
+        " before is undone. What has been changed since is a conflict: nothing is restored, and"
+        " the exit status is 6.",
+        ("substrate-runtime undo web", "substrate-runtime undo --dry-run --json web"),
+        (Operand("ID"),),
+        (
+            Option(("--accept",), "Only if this is the number of the last accept.", NUMBER, "N"),
+            Option(("--theirs",), "Give up what has been changed since."),
+            _DRY_RUN,
+            JSON,
+        ),
+    ),
+)

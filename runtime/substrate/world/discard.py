@@ -1,0 +1,93 @@
+"""discard: changes of a world are forgotten; the project was never touched by them."""
+
+from __future__ import annotations
+
+import os
+
+from substrate.errors import RefusedError, WorldStateError
+from substrate.filesystem.choosing import choose
+from substrate.filesystem.discard import plan_discard
+from substrate.filesystem.entries import make_diff
+from substrate.filesystem.journal import Record, Store
+from substrate.filesystem.known import Known
+from substrate.filesystem.project import Project
+from substrate.filesystem.removal import remove_layers
+from substrate.filesystem.transaction import Transaction
+from substrate.record import record
+from substrate.world.changing import DISCARD, Changing
+from substrate.world.diff import relative_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from substrate.filesystem.entries import FsDiff
+    from substrate.filesystem.transaction import Progress
+    from substrate.world.context import Context
+
+
+@record
+class Discarded:
+    """What was forgotten, or would be."""
+
+    world_id: str
+    diff: FsDiff
+
+
+def discard(
+    context: Context,
+    world_id: str,
+    paths: tuple[str, ...],
+    warn: Callable[[str], None],
+    progress: Progress,
+    *,
+    dry_run: bool = False,
+) -> Discarded:
+    """Forget the changes of a world at some paths, or all of them.
+
+    Raises `WorldStateError` while processes of the world use its layers, `RefusedError` for a part
+    that cannot be taken out without changing what the rest means.
+    """
+    with Changing(context, world_id, warn) as changing:
+        if changing.lives and not dry_run:
+            message = f"the world {world_id} still runs on these changes"
+            raise WorldStateError(message, f"substrate-runtime kill {world_id} KILL")
+        wanted = [relative_path(path, changing.layer.at) for path in paths]
+        with changing.changes() as changes:
+            chosen = choose(changes.diff.entries, wanted)
+            found = Discarded(world_id, make_diff(list(chosen)))
+            whole = len(chosen) == len(changes.diff.entries)
+            if not whole:
+                if not changes.is_single:
+                    message = "discarding a part: it is spread over the layers of several spans"
+                    raise RefusedError(message, f"substrate-runtime discard {world_id}")
+                upper_path = os.path.join(changing.layer.directory, "upper")
+                with Project(upper_path) as upper:
+                    operations = plan_discard(changes, chosen, upper, changing.project)
+                    if not dry_run:
+                        entry = Record(upper_path, *_identity(upper))
+                        entry.operations = operations
+                        _take_out(changing, upper, entry, warn, progress)
+        if whole and not dry_run:
+            changing.forget_everything()
+    return found
+
+
+def _identity(upper: Project) -> tuple[int, int]:
+    status = os.fstat(upper.fd)
+    return status.st_dev, status.st_ino
+
+
+def _take_out(
+    changing: Changing, upper: Project, entry: Record, warn: Callable[[str], None],
+    progress: Progress,
+) -> None:  # fmt: skip
+    store = Store(os.path.join(changing.state.data, DISCARD))
+    store.prepare()
+    done = store.place(1)
+    remove_layers(done)
+    operations, entry.operations = entry.operations, ()
+    transaction = Transaction(store, upper, Known(store.path), warn, progress)
+    transaction.make(entry, operations, lambda _fd: None, done, changing.world_id)
+    remove_layers(store.path)
+
