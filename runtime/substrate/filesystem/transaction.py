@@ -16,9 +16,10 @@ from substrate.filesystem.apply import Hands, Interference
 from substrate.filesystem.conflict import CHANGED
 from substrate.filesystem.identity import identity_of
 from substrate.filesystem.journal import Record, Store, read_record
-from substrate.filesystem.operations import OUT, SET, SWAP, Operation
+from substrate.filesystem.operations import IN, OUT, SWAP, Operation
 from substrate.filesystem.pieces import PIECES, choose_place, open_pieces, remove_pieces
 from substrate.filesystem.project import Project
+from substrate.filesystem.renames import after_renames
 from substrate.filesystem.removal import remove_layers
 from substrate.kernel.files import sync_filesystem
 
@@ -188,8 +189,7 @@ def take_back(store: Store, record: Record, project: Project, known: Known, warn
             sync_filesystem(project.fd)
         finally:
             os.close(pieces_fd)
-    for operation in record.operations:
-        _know_restored(operation, project, known)
+    _know_restored(record.operations, project, known)
     for path, _ in record.clean_folders:
         identity = project.identity(path)
         if identity is not None:
@@ -226,13 +226,17 @@ def _out_of_pending(store: Store, kept: str) -> str:
     return place
 
 
-def _know_restored(operation: Operation, project: Project, known: Known) -> None:
-    there = operation.there
-    if there is None or operation.kind == SET and there.is_folder:
-        return
-    now = project.identity(operation.path)
-    if now is not None and there.same_content(now) and there.mode == now.mode:
-        known.add(now)
+def _know_restored(operations: tuple[Operation, ...], project: Project, known: Known) -> None:
+    """Keep that what is in its old place again was put there by us and not by the host."""
+    origins = {one.piece: one.path for one in operations if one.moved and one.kind == OUT}
+    renames = {one.path: origins[one.piece] for one in operations if one.moved and one.kind == IN}
+    for operation in operations:
+        there, path = operation.there, operation.path
+        if there is None:
+            continue
+        now = project.identity(after_renames(path, renames) if operation.kind != OUT else path)
+        if now is not None and there.same_content(now) and there.mode == now.mode:
+            known.add(now)
 
 
 def _make_pieces(path: str) -> None:
