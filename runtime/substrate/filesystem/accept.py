@@ -12,7 +12,7 @@ from substrate.errors import ConflictError, RefusedError
 from substrate.filesystem.choosing import choose, matcher
 from substrate.filesystem.conflict import ROOT, ThreeWay, host_path
 from substrate.filesystem.copying import copy_item
-from substrate.filesystem.entries import DELETE, MOD, RENAME, TOUCHED, Entry, make_diff
+from substrate.filesystem.entries import DELETE, MOD, RENAME, TOUCHED, WRITE, Entry, make_diff
 from substrate.filesystem.identity import identity_of
 from substrate.filesystem.items import Item
 from substrate.filesystem.journal import Record
@@ -144,6 +144,10 @@ def accept(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between the
         entry.settle = {"empty": True}
     elif not lives:
         entry.settle = {"redirects": redirects_after(changes, chosen)}
+    else:
+        for one in chosen:
+            if one.kind == "dir" and one.change in {WRITE, MOD}:
+                changes.keep_apart(one.path)
     number = max(store.numbers(), default=0) + 1
     told = _Told(progress, len(plan.stages) + len(plan.operations))
     transaction = Transaction(store, project, known, warn, told.operations_done)

@@ -6,7 +6,8 @@ third side: from which file of the project something was made, when, and under w
 
 from __future__ import annotations
 
-from substrate.filesystem.diff import Changes
+import os
+
 from substrate.filesystem.items import Item
 from substrate.filesystem.marks import origin_inode
 from substrate.kernel.files import birth_ns
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from substrate.filesystem.baseline import Baseline
+    from substrate.filesystem.diff import Changes
     from substrate.filesystem.entries import FsDiff
     from substrate.filesystem.merged import Hit, Part
 
@@ -135,6 +137,17 @@ class LayerChanges:
                     hits, _ = self._merged.lookup(parts, name, "")
                     waiting.append((inner, self._upper_parts(hits)))
 
+    def keep_apart(self, path: str) -> None:
+        """Have a new directory stay as it is once the project has one of the same name.
+
+        A mounted overlay takes it for its own alone: it would not note what goes from it.
+        """
+        found = self._merged.find(0, path)
+        hits = [] if found is None else self._upper_hits(found[0])
+        if hits:
+            where = hits[-1].folder.proc_path(hits[-1].name)
+            os.setxattr(where, self._merged.prefix + "opaque", b"y", follow_symlinks=False)
+
     def redirects(self) -> Iterator[tuple[str, str]]:
         """Yield (path, path in the project) of what one layer has under another name than that."""
         waiting = [("", self._merged.roots)]
@@ -156,8 +169,10 @@ class LayerChanges:
                     waiting.append((path, self._merged.parts_of(hits)))
 
     def _upper_parts(self, hits: list[Hit]) -> list[Part]:
-        parts = self._merged.parts_of(hits)
-        return [part for part in parts if part.level < self._merged.uppers]
+        return self._merged.parts_of(self._upper_hits(hits))
+
+    def _upper_hits(self, hits: list[Hit]) -> list[Hit]:
+        return [hit for hit in hits if hit.level < self._merged.uppers]
 
     def _layer_began_ns(self, level: int) -> int:
         """Return when a layer was made; the lowest with the world, whose baseline it has."""

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 _WILD = frozenset("*?[")
 
 
-def choose(entries: Sequence[Entry], wanted: Sequence[str]) -> list[Entry]:
+def choose(
+    entries: Sequence[Entry], wanted: Sequence[str], *, parents: bool = True
+) -> list[Entry]:
     """Return the entries that paths and patterns name, in their order; all for "" or nothing.
 
-    With a path inside a new directory comes the directory itself. Raises `UsageError` for a path
+    `parents`: with a path inside a new directory comes the directory itself. Raises `UsageError` for a path
     at which nothing changed, `RefusedError` for one inside a directory whose move was not named.
     """
     if not wanted or "" in wanted:
@@ -35,7 +37,9 @@ def choose(entries: Sequence[Entry], wanted: Sequence[str]) -> list[Entry]:
             message = f"nothing has changed at {quote(want)}"
             raise UsageError(message, "substrate-runtime diff ID lists what has")
         chosen.update(id(entry) for entry in found)
-    return _with_parents(entries, chosen)
+    if parents:
+        return _with_parents(entries, chosen)
+    return [entry for entry in entries if id(entry) in chosen]
 
 
 def matcher(want: str, entries: Iterable[Entry]) -> Callable[[str], bool]:
@@ -98,7 +102,7 @@ def _with_parents(entries: Sequence[Entry], chosen: set[int]) -> list[Entry]:
             if maker is not None and id(maker) not in chosen:
                 if maker.change == RENAME:
                     old, new = quote(maker.origin), quote(maker.path)
-                    message = f"{quote(entry.path)} is in a directory that was moved: {old} -> {new}"
+                    message = f"{quote(entry.path)} is in a moved directory: {old} -> {new}"
                     raise RefusedError(message, f"name {new} too")
                 if maker.change == WRITE or maker.kind_before not in {"", "dir"}:
                     chosen.add(id(maker))

@@ -54,7 +54,7 @@ def discard(
             raise WorldStateError(message, f"substrate-runtime kill {world_id} KILL")
         wanted = [relative_path(path, changing.layer.at) for path in paths]
         with changing.changes() as changes:
-            chosen = choose(changes.diff.entries, wanted)
+            chosen = choose(changes.diff.entries, wanted, parents=False)
             found = Discarded(world_id, make_diff(list(chosen)))
             whole = len(chosen) == len(changes.diff.entries)
             if not whole:

@@ -8,7 +8,7 @@ from substrate import jsontext
 from substrate.cli.calls import context_of
 from substrate.cli.progress import ProgressLine
 from substrate.cli.report import warn
-from substrate.cli.terminal import has_colour, write
+from substrate.cli.terminal import flush, has_colour, write
 from substrate.errors import UsageError
 from substrate.filesystem.accept import Wish
 from substrate.filesystem.entries import path_text
@@ -49,6 +49,7 @@ def run(arguments: Arguments) -> int:
         line.end()
         if as_json and seen:
             _print_json(seen[0], dry_run=wish.dry_run)
+            flush()
         raise
     line.end()
     if as_json:

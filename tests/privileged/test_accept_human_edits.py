@@ -1,0 +1,138 @@
+"""What a person changes in the project while a world works on it is never lost by an accept."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from substrate.errors import ConflictError, SubstrateError
+from substrate.filesystem.accept import Wish
+from tests.privileged.test_overlay_diff import changing, sequences, setups
+from tests.support.accepting import ALL, Stand, differences
+from tests.support.examples import examples
+from tests.support.overlay import OverlayHost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.requires("root", "overlayfs")
+
+HUMAN = "a person wrote this: "
+edits = st.lists(st.one_of(changing), min_size=1, max_size=6)
+SETTINGS = settings(
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+    suppress_health_check=list(HealthCheck),
+    report_multiple_bugs=False,
+)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["rootful", "rootless"])
+def host(request: pytest.FixtureRequest) -> Iterator[OverlayHost]:
+    with OverlayHost(rootless=request.param) as started:
+        yield started
+
+
+def written_by_person(*roots: str) -> set[str]:
+    """Return every text of the person's that is in a file below one of the roots."""
+    found: set[str] = set()
+    for root in roots:
+        for folder, _, files in os.walk(root):
+            for name in files:
+                path = Path(folder, name)
+                if path.is_file() and not path.is_symlink():
+                    text = path.read_text("utf-8", "replace")
+                    found.update(part for part in text.split("|") if part.startswith(HUMAN))
+    return found
+
+
+def marked(actions: list[list[Any]]) -> list[list[Any]]:
+    """Return a person's actions, each text of them recognisable."""
+    for number, action in enumerate(actions):
+        if action[0] in {"write", "append", "file"}:
+            action[2] = f"|{HUMAN}{number}|"
+    return actions
+
+
+def prepare(
+    stand: Stand, setup: list[list[Any]], actions: list[list[Any]], human: list[list[Any]]
+) -> None:
+    stand.host.act(stand.lower, setup)
+    stand.mount()
+    stand.act(actions)
+    stand.unmount()
+    stand.host.act(stand.lower, marked(human))
+
+
+@settings(SETTINGS, max_examples=examples(80))
+@given(setup=setups, actions=sequences, human=edits)
+def test_an_accept_keeps_every_edit_or_changes_nothing(
+    host: OverlayHost, setup: list[list[Any]], actions: list[list[Any]], human: list[list[Any]]
+) -> None:
+    with Stand(host, "/dev/shm") as stand:
+        prepare(stand, setup, actions, human)
+        before, texts = stand.real(), written_by_person(stand.lower)
+        try:
+            stand.accept()
+        except ConflictError as error:
+            assert error.conflicts
+            assert differences(before, stand.real()) == []
+            return
+        assert written_by_person(stand.lower) >= texts
+        if stand.store.numbers():
+            stand.undo()
+        assert differences(before, stand.real(), folder_times=False) == []
+
+
+@settings(SETTINGS, max_examples=examples(60))
+@given(setup=setups, actions=sequences, human=edits, ours=st.booleans())
+def test_whoever_wins_a_conflict_the_edit_is_in_the_project_or_comes_back_by_undo(
+    host: OverlayHost,
+    setup: list[list[Any]],
+    actions: list[list[Any]],
+    human: list[list[Any]],
+    ours: bool,
+) -> None:
+    with Stand(host, "/dev/shm") as stand:
+        prepare(stand, setup, actions, human)
+        before, texts = stand.real(), written_by_person(stand.lower)
+        wish = Wish(allow_risky=True, ours=ours, theirs=not ours)
+        try:
+            stand.accept(wish)
+        except SubstrateError:
+            # A part that cannot be left out, or content that the person has removed.
+            assert differences(before, stand.real()) == []
+            return
+        if ours:
+            assert written_by_person(stand.lower) >= texts
+        assert written_by_person(stand.lower, stand.store.path) >= texts
+        if stand.store.numbers():
+            stand.undo()
+        assert differences(before, stand.real(), folder_times=False) == []
+
+
+@settings(SETTINGS, max_examples=examples(60))
+@given(setup=setups, actions=sequences, human=edits)
+def test_an_undo_keeps_every_edit_made_after_the_accept_or_changes_nothing(
+    host: OverlayHost, setup: list[list[Any]], actions: list[list[Any]], human: list[list[Any]]
+) -> None:
+    with Stand(host, "/dev/shm") as stand:
+        stand.host.act(stand.lower, setup)
+        stand.mount()
+        stand.act(actions)
+        stand.unmount()
+        if not stand.accept(ALL):
+            return
+        stand.host.act(stand.lower, marked(human))
+        edited, texts = stand.real(), written_by_person(stand.lower)
+        try:
+            stand.undo()
+        except ConflictError:
+            assert differences(edited, stand.real()) == []
+            return
+        assert written_by_person(stand.lower) >= texts
