@@ -13,12 +13,12 @@ from substrate.filesystem.baseline import read_baseline, write_baseline
 from substrate.filesystem.changes import LayerChanges
 from substrate.filesystem.diff import Changes
 from substrate.filesystem.index import index_path
-from substrate.filesystem.journal import Store
+from substrate.filesystem.journal import Record, Store
 from substrate.filesystem.known import Known
 from substrate.filesystem.owners import Owners
 from substrate.filesystem.project import Project
 from substrate.filesystem.rest import empty_layer, set_redirects
-from substrate.filesystem.transaction import recover
+from substrate.filesystem.transaction import Transaction, recover
 from substrate.filesystem.undo import finish, undo
 
 if TYPE_CHECKING:
@@ -69,6 +69,11 @@ class Stand:
             if not os.path.lexists(f"{self.folder}/{name}"):
                 os.symlink(target, f"{self.folder}/{name}")
         self.host.mount(self.folder)
+        self._mounted = True
+
+    def mount_again(self) -> None:
+        """Show the project through the layer as it is now, as layers of spans are shown."""
+        self.host.mount(self.folder, index=False)
         self._mounted = True
 
     def unmount(self) -> None:
@@ -122,6 +127,26 @@ class Stand:
             empty_layer(self.layer, self.lower, self.host.rootless)
         else:
             set_redirects(self.layer, how["redirects"], self.host.prefix)
+
+    def discard(self, paths: list[str]) -> set[str]:
+        """Discard a part, as the verb does; the paths of the entries that it took."""
+        from substrate.filesystem.choosing import choose
+        from substrate.filesystem.discard import plan_discard
+
+        store = Store(f"{self.folder}/discard")
+        store.prepare()
+        upper_path = f"{self.layer}/upper"
+        with self._changes() as changes, Project(self.lower) as project:
+            chosen = choose(changes.diff.entries, paths, parents=False)
+            with Project(upper_path) as upper:
+                operations = plan_discard(changes, chosen, upper, project)
+                status = os.fstat(upper.fd)
+                record = Record(upper_path, status.st_dev, status.st_ino)
+                warn = self.warnings.append
+                transaction = Transaction(store, upper, Known(store.path), warn, ignore_progress)
+                transaction.make(record, operations, lambda _: None, store.place(1), "stand")
+        shutil.rmtree(store.path)
+        return {path for entry in chosen for path in (entry.path, entry.origin) if path}
 
     def diff(self) -> list[str]:
         """Return what is still in the layer, in words."""

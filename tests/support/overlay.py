@@ -62,9 +62,11 @@ class OverlayHost:
         """The prefix of the overlay's extended attributes."""
         return "user.overlay." if self.rootless else "trusted.overlay."
 
-    def mount(self, directory: str) -> None:
+    def mount(self, directory: str, *, index: bool = True) -> None:
         """Mount `merged` in `directory` from its `lower`, `upper` and `work`."""
         options = ROOTLESS if self.rootless else ROOTFUL
+        if not index:
+            options = options.replace("index=on", "index=off")
         self._ask({"do": "mount", "directory": directory, "options": options})
 
     def stack(self, directory: str, number: int) -> None:

@@ -100,7 +100,7 @@ class ThreeWay:
             return ""
         inode = self._changes.origin(item)
         exists = inode in self._originals() if inode else self._may_be_moved(item)
-        exists = exists or self._was_elsewhere(entry) or self._changes.may_come_from_layer(item)
+        exists = exists or self._known.was_here(inode) or self._was_elsewhere(entry) or self._changes.may_come_from_layer(item)
         return "" if exists else REMOVED
 
     def _originals(self) -> set[int]:
@@ -137,7 +137,7 @@ class ThreeWay:
         same = not inode or inode == status.st_ino or self._known.holds(status)
         # The world may have moved another file of the project here.
         moved = same or inode in self._originals() or self._was_elsewhere(entry)
-        return "" if moved else REPLACED
+        return "" if moved or self._known.was_here(inode) else REPLACED
 
     def _seen_ns(self, entry: Entry, status: os.stat_result) -> int:
         """Return when the world took the host's file over: copied this very one, or began."""

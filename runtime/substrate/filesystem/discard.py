@@ -37,6 +37,9 @@ def plan_discard(
 
     Raises `RefusedError` for what cannot be taken out without changing what the rest means.
     """
+    for path, _ in changes.redirects():
+        message = f"discarding a part: {quote(path)} was moved, and the layer knows it by that"
+        raise RefusedError(message, _WHOLE)
     planning = _Planning(changes, chosen, upper, project)
     for entry in chosen:
         planning.add(entry)
@@ -51,19 +54,24 @@ class _Planning:
         self._upper = upper
         self._project = project
         entries = changes.diff.entries
+        for entry in entries:
+            if entry.item is not None and entry.item.marks is not None and entry.item.marks.indexed:
+                self._refuse(entry, "it is one of several names of a file that was changed")
         self._renames = {entry.origin: entry.path for entry in entries if entry.change == RENAME}
         picked = {id(entry) for entry in chosen}
         self._rest = [entry for entry in entries if id(entry) not in picked]
         self._going = {entry.path for entry in chosen if entry.change in {WRITE, RENAME}}
         self._deleted = {entry.path for entry in chosen if entry.change == DELETE}
+        self._origins = {
+            changes.origin(item): entry.path
+            for entry in self._rest
+            if (item := entry.item) is not None and item.kind != "dir"
+        }
         self._outs: dict[str, Operation] = {}
         self._sets: list[Operation] = []
 
     def add(self, entry: Entry) -> None:
         """Plan for one entry."""
-        item = entry.item
-        if item is not None and item.marks is not None and item.marks.indexed:
-            self._refuse(entry, "the layer has one copy for several names of it")
         if entry.change == DELETE:
             self._show_again(entry, entry.path)
         elif entry.change == RENAME:
@@ -118,6 +126,13 @@ class _Planning:
             self._refuse(entry, "its directory was replaced")
         if path.rpartition("/")[2] != before.rpartition("/")[2]:
             self._refuse(entry, "it has another name now")
+        status = self._project.status(before)
+        if status is None:
+            self._refuse(entry, "the project has it no more")
+        # The kernel takes a file and what was copied from it for one, when it shows both.
+        other = self._origins.get(status.st_ino)
+        if other is not None:
+            self._refuse(entry, f"{quote(other)} was made from it")
 
     def _check_rename(self, entry: Entry) -> None:
         for other in self._rest:

@@ -21,24 +21,40 @@ class Known:
         self._path = os.path.join(directory, KNOWN_FILE)
         self._identities: dict[int, Identity] = {}
         self._stands_for: dict[int, int] = {}
+        # Of these, names come and go by our doing, which the kernel counts as a status change.
+        self._linked: set[int] = set()
         try:
             with open(self._path, "rb") as file:
                 stored = jsontext.loads(file.read())
         except FileNotFoundError:
             return
-        for row, inode in stored:
+        for row, inode, linked in stored:
             identity = identity_from(row)
             if identity is not None:
                 self._identities[identity.inode] = identity
                 self._stands_for[identity.inode] = inode
+                if linked:
+                    self._linked.add(identity.inode)
 
     def holds(self, status: os.stat_result) -> bool:
         """Whether this is a file as we left it."""
-        return self._identities.get(status.st_ino) == identity_of(status)
+        left, now = self._identities.get(status.st_ino), identity_of(status)
+        if left is None or left.inode not in self._linked:
+            return left == now
+        return left.same_content(now) and left.mode == now.mode
 
-    def add(self, identity: Identity, stands_for: int = 0) -> None:
-        """Take in what we have left somewhere; `stands_for` is the inode it is a copy of."""
+    def was_here(self, inode: int) -> bool:
+        """Whether we have left, or displaced, a file of that inode."""
+        return inode in self._identities
+
+    def add(self, identity: Identity, stands_for: int = 0, *, linked: bool = False) -> None:
+        """Take in what we have left somewhere; `stands_for` is the inode it is a copy of.
+
+        `linked`: it has several names, some of which may be ours.
+        """
         self._identities[identity.inode] = identity
+        if linked:
+            self._linked.add(identity.inode)
         previous = self._stands_for.get(stands_for, 0) or stands_for or identity.inode
         self._stands_for[identity.inode] = previous
 
@@ -52,7 +68,7 @@ class Known:
     def write(self) -> None:
         """Keep everything on disk."""
         rows = [
-            [identity.to_json(), self._stands_for[inode]]
+            [identity.to_json(), self._stands_for[inode], inode in self._linked]
             for inode, identity in self._identities.items()
         ]
         temporary = self._path + ".new"

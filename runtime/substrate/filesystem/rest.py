@@ -46,8 +46,11 @@ def check_rest(changes: LayerChanges, chosen: list[Entry], *, lives: bool) -> No
             other = _covering(displaced, path)
             if other is not None and (lives or other.path != entry.path):
                 raise _refusal(entry, other, lives=lives)
-    if not lives:
-        _check_links(changes, picked)
+    if lives:
+        _check_no_index(chosen)
+        return
+    _check_links(changes, picked)
+    _check_redirects(changes, chosen, displaced)
 
 
 def redirects_after(changes: LayerChanges, chosen: list[Entry]) -> list[tuple[str, str]]:
@@ -121,6 +124,36 @@ def _refusal(entry: Entry, other: Entry, *, lives: bool) -> RefusedError:
         return RefusedError(message, "end its processes first: substrate-runtime kill ID KILL")
     message = f"accepting {quote(other.path)} alone: {quote(entry.path)} was made from it"
     return RefusedError(message, f"name {quote(entry.path)} too")
+
+
+def _check_no_index(chosen: list[Entry]) -> None:
+    """A mounted overlay finds names of one file by the host's inode, which changes."""
+    for entry in chosen:
+        if entry.item is not None and entry.item.marks is not None and entry.item.marks.indexed:
+            raise _refusal(entry, entry, lives=True)
+
+
+def _check_redirects(
+    changes: LayerChanges, chosen: list[Entry], displaced: dict[str, Entry]
+) -> None:
+    """What was moved stays at its old place in the project, where nothing else may come."""
+    moved = {entry.path for entry in chosen if entry.change == RENAME}
+    told = {entry.path for entry in changes.diff.entries if entry.change == RENAME}
+    for path, before in changes.redirects():
+        if path in moved:
+            continue
+        inside = before + "/"
+        other = _covering(displaced, before)
+        if path not in told:
+            # Its old place is in use again, and what goes from there is still in it.
+            gone = (entry for old, entry in displaced.items() if old.startswith(inside))
+            other = other or next(gone, None)
+        for entry in chosen:
+            if entry.change in {WRITE, MOD, RENAME} and f"{entry.path}/".startswith(inside):
+                other = entry
+        if other is not None:
+            message = f"accepting {quote(other.path)} alone: {quote(path)} was at {quote(before)}"
+            raise RefusedError(message, f"name {quote(path)} too, or accept everything")
 
 
 def _check_links(changes: LayerChanges, picked: set[int]) -> None:

@@ -18,7 +18,7 @@ from substrate.filesystem.identity import identity_of
 from substrate.filesystem.journal import Record, Store, read_record
 from substrate.filesystem.operations import IN, OUT, SWAP, Operation
 from substrate.filesystem.pieces import PIECES, choose_place, open_pieces, remove_pieces
-from substrate.filesystem.project import Project
+from substrate.filesystem.project import Project, is_folder
 from substrate.filesystem.renames import after_renames
 from substrate.filesystem.removal import remove_layers
 from substrate.kernel.files import sync_filesystem
@@ -111,20 +111,29 @@ class Transaction:
         swapped: dict[str, int] = {}
         for operation in reversed(record.operations):
             path, piece = operation.path, swapped.get(operation.path)
+            if operation.kind in {OUT, SWAP} and not operation.moved:
+                self._know(_piece_status(pieces_fd, operation.piece))
             if operation.kind == OUT:
                 continue
-            if piece is None:
-                operation.after = self._project.identity(path)
-            else:
-                status = os.stat(str(piece), dir_fd=pieces_fd, follow_symlinks=False)
+            status = (
+                self._project.status(path) if piece is None else _piece_status(pieces_fd, piece)
+            )
+            if status is not None:
                 operation.after = identity_of(status)
-            if operation.after is not None:
-                self._known.add(operation.after)
+                self._know(status)
             if operation.kind == SWAP:
                 swapped[path] = operation.piece
 
+    def _know(self, status: os.stat_result) -> None:
+        linked = status.st_nlink > 1 and not is_folder(status)
+        self._known.add(identity_of(status), linked=linked)
+
     def _take_back(self, record: Record) -> None:
         take_back(self._store, record, self._project, self._known, self._warn)
+
+
+def _piece_status(pieces_fd: int, piece: int) -> os.stat_result:
+    return os.stat(str(piece), dir_fd=pieces_fd, follow_symlinks=False)
 
 
 def _check_displaced(record: Record, pieces_fd: int, hands: Hands) -> None:
@@ -133,7 +142,7 @@ def _check_displaced(record: Record, pieces_fd: int, hands: Hands) -> None:
         there = operation.there
         if operation.kind not in {OUT, SWAP} or operation.moved or there is None:
             continue
-        status = os.stat(str(operation.piece), dir_fd=pieces_fd, follow_symlinks=False)
+        status = _piece_status(pieces_fd, operation.piece)
         if not hands.is_expected(there, identity_of(status)):
             raise Interference(operation.path, CHANGED)
 
