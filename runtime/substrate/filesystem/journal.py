@@ -27,6 +27,7 @@ _VERSION = 1
 class Record:
     """What a change does; `pieces` is where its pieces are, "" for beside the record.
 
+    `pieces_inode` is 0 until that directory is there and ours.
     `borrowed`: they are those of the change it undoes.
     `project`, `device` and `inode` tell which directory; `undoes` is the number of the change it
     takes back, 0 for one of its own; `settle` what remains to be done with the layer afterwards.
@@ -38,6 +39,7 @@ class Record:
         self.device = device
         self.inode = inode
         self.pieces = ""
+        self.pieces_inode = 0
         self.borrowed = False
         self.undoes = 0
         self.made_ns = 0
@@ -51,7 +53,8 @@ class Record:
         """Write the record into a directory at once, and durably."""
         head = {
             "version": _VERSION, "project": self.project, "device": self.device,
-            "inode": self.inode, "pieces": self.pieces, "borrowed": self.borrowed, "undoes": self.undoes,
+            "inode": self.inode, "pieces": self.pieces,
+            "pieces_inode": self.pieces_inode, "borrowed": self.borrowed, "undoes": self.undoes,
             "made_ns": self.made_ns, "settle": self.settle, "clean": self.clean_folders,
             "after": [[time.path, time.mtime_ns] for time in self.times_after],
             "before": [[time.path, time.mtime_ns] for time in self.times_before],
@@ -84,7 +87,8 @@ def read_record(directory: str) -> Record | None:
             message = f"{path} was written by another version of Substrate"
             raise SubstrateError(message, "use that version")
         found = Record(head["project"], head["device"], head["inode"])
-        found.pieces, found.borrowed = head["pieces"], head["borrowed"]
+        found.pieces, found.pieces_inode = head["pieces"], head["pieces_inode"]
+        found.borrowed = head["borrowed"]
         found.undoes = head["undoes"]
         found.made_ns, found.settle = head["made_ns"], head["settle"]
         found.clean_folders = tuple((before, after) for before, after in head["clean"])

@@ -68,6 +68,8 @@ class Transaction:
             record.write(store.pending)
             if not record.borrowed:
                 _make_pieces(pieces)
+            record.pieces_inode = os.lstat(pieces).st_ino
+            record.write(store.pending)
             pieces_fd = open_pieces(pieces)
             try:
                 stage(pieces_fd)
@@ -186,7 +188,8 @@ def take_back(store: Store, record: Record, project: Project, known: Known, warn
     pieces = pieces_of(record, store.pending)
     rescued: list[tuple[int, str]] = []
     project.forget()
-    if os.path.isdir(pieces):
+    has_pieces = _are_ours(record, pieces)
+    if has_pieces:
         pieces_fd = open_pieces(pieces)
         try:
             hands = Hands(project, pieces_fd, record.operations)
@@ -205,7 +208,7 @@ def take_back(store: Store, record: Record, project: Project, known: Known, warn
             known.add(identity)
     known.write()
     kept = ""
-    if not record.borrowed and os.path.isdir(pieces):
+    if not record.borrowed and has_pieces:
         kept = remove_pieces(pieces, {number for number, _ in rescued})
         kept = _out_of_pending(store, kept)
     remove_layers(store.pending)
@@ -224,6 +227,22 @@ def forget_undone(store: Store) -> None:
             remove_layers(record.pieces)
         remove_layers(store.place(record.undoes))
     remove_layers(store.undone)
+
+
+def _are_ours(record: Record, pieces: str) -> bool:
+    """Whether the directory of pieces is there, and the one that the change has made."""
+    try:
+        status = os.lstat(pieces)
+    except FileNotFoundError:
+        return False
+    if record.pieces_inode:
+        return status.st_ino == record.pieces_inode
+    try:
+        # Killed before it was noted as ours: then it is empty, or somebody else's.
+        os.rmdir(pieces)
+    except OSError:
+        pass
+    return False
 
 
 def _out_of_pending(store: Store, kept: str) -> str:

@@ -1,0 +1,168 @@
+"""Attacks on an accept: whoever can write to the project, or to a layer, leads it nowhere else."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from substrate.errors import ConflictError
+from tests.support import calls
+from tests.support.accepting import Stand
+from tests.support.desks import FILES, Desk
+from tests.support.features import requires
+from tests.support.overlay import OverlayHost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.runtime import Runtime
+
+pytestmark = requires("root", *calls.LAYERED)
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[OverlayHost]:
+    with OverlayHost(rootless=False) as started:
+        yield started
+
+
+def test_a_directory_exchanged_for_a_link_while_it_is_written_to_leads_nowhere(
+    host: OverlayHost,
+) -> None:
+    outcomes = {"applied": 0, "refused": 0}
+    for round_number in range(40):
+        with Stand(host, "/dev/shm") as stand:
+            outside = Path(stand.folder, "outside")
+            outside.mkdir()
+            host.act(stand.lower, [["mkdir", "d"], *[["write", f"d/f{n}", "x"] for n in range(20)]])
+            stand.mount()
+            stand.act([["write", f"d/f{n}", "new"] for n in range(20)])
+            stand.act([["write", f"d/g{n}", "new"] for n in range(20)])
+            stand.unmount()
+            for number in range(20):
+                (outside / f"f{number}").write_text("precious", "utf-8")
+            attacker = _Exchanger(Path(stand.lower, "d"), outside)
+            # In every third round nobody attacks: then it must work.
+            if round_number % 3:
+                attacker.start()
+            try:
+                stand.accept()
+                outcomes["applied"] += 1
+            except ConflictError:
+                outcomes["refused"] += 1
+            finally:
+                attacker.end()
+            if not round_number % 3:
+                assert Path(stand.lower, "d/g3").read_text("utf-8") == "new"
+            stand.recover()
+            assert sorted(path.name for path in outside.iterdir()) == sorted(
+                f"f{number}" for number in range(20)
+            )
+            assert {path.read_text("utf-8") for path in outside.iterdir()} == {"precious"}
+    assert outcomes["applied"] >= 14
+    assert outcomes["refused"] > 0
+
+
+class _Exchanger(threading.Thread):
+    """Makes a directory a link to another one, and back, as often as it can."""
+
+    def __init__(self, path: Path, target: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._target = target
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        aside = self._path.with_name("aside")
+        while not self._ended.is_set():
+            try:
+                self._path.rename(aside)
+                self._path.symlink_to(self._target)
+                time.sleep(0.0005)
+                self._path.unlink()
+                aside.rename(self._path)
+            except OSError:
+                continue
+            time.sleep(0.0005)
+
+    def end(self) -> None:
+        self._ended.set()
+        if self.is_alive():
+            self.join()
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(any_runtime: Runtime) -> None:
+    desk = Desk(any_runtime, "echo more >>a; echo more >>d/b; chmod 600 d/b")
+    outside = any_runtime.folder / "precious"
+    outside.write_text("precious\n", "utf-8")
+    outside.chmod(0o644)
+    (desk.project / "a").unlink()
+    (desk.project / "a").symlink_to(outside)
+    (desk.project / "d/b").unlink()
+    (desk.project / "d/b").symlink_to(outside)
+    assert desk("accept").status == 6
+    desk("accept", "--theirs").ok()
+    assert outside.read_text("utf-8") == "precious\n"
+    assert outside.stat().st_mode & 0o777 == 0o644
+    assert (desk.project / "a").read_text("utf-8") == "one\nmore\n"
+    desk("undo").ok()
+    assert os.readlink(desk.project / "a") == str(outside)
+
+
+def test_records_of_an_overlay_that_a_payload_forges_never_reach_the_project(
+    any_runtime: Runtime,
+) -> None:
+    script = (
+        "python3 -c \"import os\n"
+        "os.mkdir('new'); open('new/f', 'w').write('x')\n"
+        "for p in ('new', 'new/f'):\n"
+        "    os.setxattr(p, 'user.plain', b'1')\n"
+        "    try: os.setxattr(p, 'user.overlay.opaque', b'y')\n"
+        "    except OSError: pass\n\""
+    )
+    desk = Desk(any_runtime, script)
+    desk("accept").ok()
+    for name in ("new", "new/f"):
+        found = os.listxattr(desk.project / name)
+        assert "user.plain" in found
+        assert not [key for key in found if ".overlay." in key]
+
+
+def test_nobody_else_can_look_at_what_was_displaced(any_runtime: Runtime) -> None:
+    desk = Desk(any_runtime, "echo more >>a; rm d/b")
+    (desk.project / "d/b").chmod(0o600)
+    assert desk("accept", "--theirs").status == 0
+    store = desk.data / "accept"
+    places = [store, *store.rglob("*")]
+    assert any(path.name == "pieces" for path in places)
+    for path in (desk.data, store):
+        assert path.stat().st_mode & 0o077 == 0
+    assert desk.files().keys() == FILES.keys() - {"d/b"}
+
+
+def test_a_directory_with_our_name_beside_the_project_is_not_taken_for_ours(
+    runtime: Runtime,
+) -> None:
+    from tests.privileged.test_accept_places import mounted
+
+    with mounted("size=8m") as place:
+        project = place / "project"
+        project.mkdir()
+        desk = Desk(runtime, "echo more >>a", project)
+        trap = place / ".substrate-accept-w"
+        trap.mkdir()
+        (trap / "1").write_text("somebody's\n", "utf-8")
+        refused = desk("accept")
+        assert refused.status == 1
+        assert "is in the way" in refused.stderr
+        assert (trap / "1").read_text("utf-8") == "somebody's\n"
+        assert desk.files() == FILES
+        (trap / "1").unlink()
+        trap.rmdir()
+        desk("accept").ok()
+        runtime("delete", "w").ok()
