@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -274,3 +275,31 @@ def test_names_that_only_a_payload_would_choose_arrive_as_they_are(runtime: Runt
     assert names >= {b"new\nline", b"\xff\xfe", b".wh.x", b"x" * 255, b"-rf", b"a b", b"\x1b[2J"}
     desk("undo").ok()
     assert desk.files() == FILES
+
+
+def test_an_accept_that_is_killed_is_taken_back_by_whatever_comes_next(
+    runtime: Runtime,
+) -> None:
+    for number, verb in enumerate(("diff", "accept", "undo", "delete")):
+        desk = Desk(runtime, CHANGES, runtime.folder / f"killed{number}")
+        kill_at_the_end(runtime, "accept", "w")
+        assert desk.files() != FILES
+        done = desk(verb)
+        if verb == "accept":
+            assert desk.files() == ACCEPTED
+            assert "was taken back" in done.stderr
+        else:
+            assert desk.files() == FILES
+        runtime("delete", "--force", "w")
+
+
+def kill_at_the_end(runtime: Runtime, *words: str) -> None:
+    """Call the runtime and kill it when it looks a last time at what it has exchanged."""
+    argv, environment = calls.bare(runtime)
+    inject = "inject=syncfs:signal=SIGKILL:when=2"
+    done = subprocess.run(
+        ["strace", "-f", "-o", "/dev/null", "-e", "trace=syncfs", "-e", inject, *argv, *words],
+        env=environment, cwd=runtime.folder, stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode != 0

@@ -24,6 +24,7 @@ class Desk:
     def __init__(self, runtime: Runtime, script: str, project: Path | None = None) -> None:
         self.runtime = runtime
         self.project = public_directory(runtime, "project") if project is None else project
+        self.project.mkdir(exist_ok=True)
         for name, text in FILES.items():
             path = self.project / name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from substrate.errors import RefusedError, SubstrateError, UnsupportedError
 from substrate.filesystem.baseline import Baseline, read_baseline
 from substrate.filesystem.changes import LayerChanges
-from substrate.filesystem.journal import Store, sync_directory
+from substrate.filesystem.journal import Store, read_record, sync_directory
 from substrate.filesystem.known import Known
 from substrate.filesystem.owners import Owners
 from substrate.filesystem.project import Project
@@ -147,6 +147,25 @@ def recover_stores(state: State, warn: Callable[[str], None]) -> None:
         store = Store(os.path.join(state.data, name))
         if os.path.isdir(store.path):
             recover(store, warn)
+
+
+def forget_changes(state: State, warn: Callable[[str], None]) -> None:
+    """Leave nothing of accepts outside the world's data, which is about to be removed.
+
+    One that was interrupted is taken back; what cannot be done is told, and not raised.
+    """
+    try:
+        recover_stores(state, warn)
+    except SubstrateError as error:
+        warn(error.message)
+    store = Store(os.path.join(state.data, STORE))
+    for number in store.numbers():
+        try:
+            record = read_record(store.place(number))
+            if record is not None and record.pieces:
+                remove_layers(record.pieces)
+        except SubstrateError as error:
+            warn(error.message)
 
 
 def is_interrupted(state: State) -> bool:

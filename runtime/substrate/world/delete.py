@@ -82,6 +82,10 @@ def remove(world: World, state: State, warn: Callable[[str], None]) -> None:
         from substrate.world.limits import remove_cgroup
 
         remove_cgroup(state, world.path, warn)
+    if os.path.isdir(f"{state.data}/accept"):
+        from substrate.world.changing import forget_changes
+
+        forget_changes(state, warn)
     _remove_data(world.context, world.world_id)
     try:
         if has_hooks(world):

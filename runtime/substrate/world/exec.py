@@ -91,6 +91,7 @@ def execute(context: Context, request: ExecRequest, warn: Callable[[str], None])
     """
     with World.open(context, request.world_id) as world:
         state = world.read()
+        _take_back_interrupted(context, state)
         config = stored_config(world)
     process = _process(config, state, request)
     _refuse_unlocked_mounts(context, config, process)
@@ -207,6 +208,15 @@ def _limited_output(
         hint = f"leave out --detach, or accept it with --allow-degraded {OUTPUT_LIMIT}"
         raise UnsupportedError(message, hint)
     return None
+
+
+def _take_back_interrupted(context: Context, state: State) -> None:
+    """Show a command no project in the middle of an accept that was killed."""
+    if os.path.lexists(f"{state.data}/accept/pending"):
+        from substrate.world.changing import Changing
+
+        with Changing(context, state.world_id, lambda _: None):
+            return
 
 
 def _finish(talk: Conversation, request: ExecRequest) -> None:
