@@ -265,8 +265,9 @@ def test_only_what_the_host_changed_after_the_span_began_is_a_conflict(
 
 def test_names_that_only_a_payload_would_choose_arrive_as_they_are(runtime: Runtime) -> None:
     script = (
-        "python3 -c \"import os\n"
-        "for n in (b'new\\nline', b'\\xff\\xfe', b'.wh.x', b'x' * 255, b'-rf', b'a b', b'\\x1b[2J'):\n"
+        'python3 -c "import os\n'
+        "for n in (b'new\\nline', b'\\xff\\xfe', b'.wh.x', b'x' * 255, b'-rf',"
+        " b'a b', b'\\x1b[2J'):\n"
         "    open(n, 'w').write('1')\n\""
     )
     desk = Desk(runtime, script)

@@ -34,7 +34,7 @@ def where() -> Path:
     max_examples=examples(60),
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     report_multiple_bugs=False,
 )
 @given(setup=setups, actions=sequences)

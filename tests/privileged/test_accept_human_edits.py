@@ -27,7 +27,7 @@ edits = st.lists(st.one_of(changing), min_size=1, max_size=6)
 SETTINGS = settings(
     deadline=None,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
     report_multiple_bugs=False,
 )
 
@@ -79,8 +79,7 @@ def test_an_accept_keeps_every_edit_or_changes_nothing(
         before, texts = stand.real(), written_by_person(stand.lower)
         try:
             stand.accept()
-        except ConflictError as error:
-            assert error.conflicts
+        except ConflictError:
             assert differences(before, stand.real()) == []
             return
         assert written_by_person(stand.lower) >= texts

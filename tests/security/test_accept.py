@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from substrate.errors import ConflictError
+from tests.privileged.test_accept_places import mounted
 from tests.support import calls
 from tests.support.accepting import Stand
 from tests.support.desks import FILES, Desk
@@ -118,12 +119,12 @@ def test_records_of_an_overlay_that_a_payload_forges_never_reach_the_project(
     any_runtime: Runtime,
 ) -> None:
     script = (
-        "python3 -c \"import os\n"
+        'python3 -c "import os\n'
         "os.mkdir('new'); open('new/f', 'w').write('x')\n"
         "for p in ('new', 'new/f'):\n"
         "    os.setxattr(p, 'user.plain', b'1')\n"
         "    try: os.setxattr(p, 'user.overlay.opaque', b'y')\n"
-        "    except OSError: pass\n\""
+        '    except OSError: pass\n"'
     )
     desk = Desk(any_runtime, script)
     desk("accept").ok()
@@ -148,8 +149,6 @@ def test_nobody_else_can_look_at_what_was_displaced(any_runtime: Runtime) -> Non
 def test_a_directory_with_our_name_beside_the_project_is_not_taken_for_ours(
     runtime: Runtime,
 ) -> None:
-    from tests.privileged.test_accept_places import mounted
-
     with mounted("size=8m") as place:
         project = place / "project"
         project.mkdir()

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Self
 from substrate.filesystem.accept import Wish, accept, check_choice, decide
 from substrate.filesystem.baseline import read_baseline, write_baseline
 from substrate.filesystem.changes import LayerChanges
+from substrate.filesystem.choosing import choose
 from substrate.filesystem.diff import Changes
+from substrate.filesystem.discard import plan_discard
 from substrate.filesystem.index import index_path
 from substrate.filesystem.journal import Record, Store
 from substrate.filesystem.known import Known
@@ -130,9 +132,6 @@ class Stand:
 
     def discard(self, paths: list[str]) -> set[str]:
         """Discard a part, as the verb does; the paths of the entries that it took."""
-        from substrate.filesystem.choosing import choose
-        from substrate.filesystem.discard import plan_discard
-
         store = Store(f"{self.folder}/discard")
         store.prepare()
         upper_path = f"{self.layer}/upper"

@@ -16,13 +16,12 @@ from substrate.filesystem.entries import DELETE, MOD, RENAME, TOUCHED, WRITE, En
 from substrate.filesystem.identity import identity_of
 from substrate.filesystem.items import Item
 from substrate.filesystem.journal import Record
-from substrate.filesystem.known import Known
 from substrate.filesystem.operations import IN, SWAP
 from substrate.filesystem.plan_accept import plan_accept
-from substrate.printable import quote
 from substrate.filesystem.rest import check_rest, redirects_after
 from substrate.filesystem.risky import risky_reasons
 from substrate.filesystem.transaction import Transaction
+from substrate.printable import quote
 from substrate.record import record
 
 TYPE_CHECKING = False
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from substrate.filesystem.changes import LayerChanges
     from substrate.filesystem.entries import FsDiff
     from substrate.filesystem.journal import Store
+    from substrate.filesystem.known import Known
     from substrate.filesystem.owners import Owners
     from substrate.filesystem.plan_accept import AcceptPlan, Stage
     from substrate.filesystem.project import Project

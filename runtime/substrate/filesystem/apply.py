@@ -40,12 +40,17 @@ class Interference(Exception):  # noqa: N818 -- an answer of this room; the call
 class Hands:
     """Does and takes back operations between a project and a directory of pieces."""
 
-    def __init__(
-        self, project: Project, pieces_fd: int, operations: Iterable[Operation]
-    ) -> None:
+    def __init__(self, project: Project, pieces_fd: int, operations: Iterable[Operation]) -> None:
         """Take the two sides and all operations of the change, done or not."""
         self._project = project
         self._pieces_fd = pieces_fd
+        self._forward = {IN: self._in, OUT: self._out, SWAP: self._swap, SET: self._set}
+        self._backward = {
+            IN: self._in_back,
+            OUT: self._out_back,
+            SWAP: self._swap_back,
+            SET: self._set_back,
+        }
         self.rescued: list[tuple[int, str]] = []
         self.lost: list[tuple[str, str]] = []
         # Inode -> the times this very change gives the file, or takes from it.
@@ -58,7 +63,7 @@ class Hands:
     def run(self, operation: Operation) -> None:
         """Carry one operation out; raises `Interference` when it meets something else."""
         try:
-            _FORWARD[operation.kind](self, operation)
+            self._forward[operation.kind](operation)
         except OSError as error:
             if is_gone(error):
                 raise Interference(operation.path, REMOVED) from error
@@ -67,7 +72,7 @@ class Hands:
     def take_back(self, operation: Operation) -> None:
         """Undo one operation if it has been done."""
         try:
-            _BACKWARD[operation.kind](self, operation)
+            self._backward[operation.kind](operation)
         except OSError as error:
             # Its directory is not there: then nor is what was done in it.
             if not is_gone(error):
@@ -242,12 +247,3 @@ def _identity(fd: int, name: str) -> Identity | None:
 def _alike(one: Metadata, two: Metadata, identity: Identity) -> bool:
     """Whether metadata are equal; of a directory the mtime does not count."""
     return one == (replace(two, mtime_ns=one.mtime_ns) if identity.is_folder else two)
-
-
-_FORWARD = {IN: Hands._in, OUT: Hands._out, SWAP: Hands._swap, SET: Hands._set}  # noqa: SLF001
-_BACKWARD = {
-    IN: Hands._in_back,  # noqa: SLF001
-    OUT: Hands._out_back,  # noqa: SLF001
-    SWAP: Hands._swap_back,  # noqa: SLF001
-    SET: Hands._set_back,  # noqa: SLF001
-}

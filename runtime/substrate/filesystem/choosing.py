@@ -19,13 +19,12 @@ if TYPE_CHECKING:
 _WILD = frozenset("*?[")
 
 
-def choose(
-    entries: Sequence[Entry], wanted: Sequence[str], *, parents: bool = True
-) -> list[Entry]:
+def choose(entries: Sequence[Entry], wanted: Sequence[str], *, parents: bool = True) -> list[Entry]:
     """Return the entries that paths and patterns name, in their order; all for "" or nothing.
 
-    `parents`: with a path inside a new directory comes the directory itself. Raises `UsageError` for a path
-    at which nothing changed, `RefusedError` for one inside a directory whose move was not named.
+    `parents`: with a path inside a new directory comes the directory itself. Raises
+    `UsageError` for a path at which nothing changed, `RefusedError` for one inside a directory
+    whose move was not named.
     """
     if not wanted or "" in wanted:
         return list(entries)

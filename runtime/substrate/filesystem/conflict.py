@@ -66,15 +66,16 @@ class ThreeWay:
             return REMOVED
         if entry.path == ROOT:
             return "" if self._changes.baseline.same_root(status) else CHANGED
-        if entry.change == RENAME:
-            if self._project.status(entry.path) is not None:
-                return MADE
-            if is_folder(status):
-                # What the host changed inside moves along.
-                return self._other_inode(entry, status)
-        if self._known.holds(status):
+        if entry.change == RENAME and self._project.status(entry.path) is not None:
+            return MADE
+        return self._old(entry, status)
+
+    def _old(self, entry: Entry, status: os.stat_result) -> str:
+        # What the host changed inside a directory moves along with it.
+        moves = entry.change == RENAME and is_folder(status)
+        if not moves and self._known.holds(status):
             return ""
-        if status.st_ctime_ns >= self._seen_ns(entry, status):
+        if not moves and status.st_ctime_ns >= self._seen_ns(entry, status):
             return CHANGED
         return self._other_inode(entry, status)
 
@@ -100,8 +101,9 @@ class ThreeWay:
             return ""
         inode = self._changes.origin(item)
         exists = inode in self._originals() if inode else self._may_be_moved(item)
-        exists = exists or self._known.was_here(inode) or self._was_elsewhere(entry) or self._changes.may_come_from_layer(item)
-        return "" if exists else REMOVED
+        if exists or self._known.was_here(inode) or self._was_elsewhere(entry):
+            return ""
+        return "" if self._changes.may_come_from_layer(item) else REMOVED
 
     def _originals(self) -> set[int]:
         """Return the inodes of what the changes replace, remove, move or leave as it was."""
@@ -145,7 +147,6 @@ class ThreeWay:
         if item is not None and self._changes.origin(item) == status.st_ino:
             return self._changes.copied_ns(item)
         return self._changes.began_ns(host_path(entry))
-
 
 
 def _is_same_file(one: Item, two: Item) -> bool:

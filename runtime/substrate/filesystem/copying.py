@@ -139,9 +139,7 @@ def _metadata(status: os.stat_result, attributes: Mapping[str, bytes]) -> Metada
     )
 
 
-def _change_owner(
-    folder_fd: int, name: str, status: os.stat_result, wanted: Metadata
-) -> list[str]:
+def _change_owner(folder_fd: int, name: str, status: os.stat_result, wanted: Metadata) -> list[str]:
     lost: list[str] = []
     for uid, gid in ((wanted.uid, -1), (-1, wanted.gid)):
         if (uid, gid) in {(status.st_uid, -1), (-1, status.st_gid)}:

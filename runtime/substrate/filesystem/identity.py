@@ -7,10 +7,13 @@ happened to the file meanwhile.
 
 from __future__ import annotations
 
-import os
 import stat
 
 from substrate.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
 
 
 @record

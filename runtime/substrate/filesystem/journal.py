@@ -62,8 +62,10 @@ class Record:
         path = os.path.join(directory, RECORD)
         with open(path + ".new", "wb") as file:
             file.write(jsontext.dumps(head).encode() + b"\n")
-            for operation in self.operations:
-                file.write(jsontext.dumps(operation.to_json()).encode() + b"\n")
+            file.writelines(
+                jsontext.dumps(operation.to_json()).encode() + b"\n"
+                for operation in self.operations
+            )
             file.flush()
             os.fsync(file.fileno())
         os.replace(path + ".new", path)
@@ -146,4 +148,3 @@ def sync_directory(path: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-

@@ -7,8 +7,11 @@ a person expects.
 
 from __future__ import annotations
 
-from substrate.filesystem.copying import Metadata
 from substrate.record import record, replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from substrate.filesystem.copying import Metadata
 
 
 @record

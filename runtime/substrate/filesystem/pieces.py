@@ -70,4 +70,3 @@ def remove_pieces(path: str, kept: set[int]) -> str:
         number += 1
     os.rename(path, f"{place}-{number}")
     return f"{place}-{number}"
-

@@ -22,7 +22,6 @@ from substrate.record import record, replace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
 
     from substrate.filesystem.changes import LayerChanges
     from substrate.filesystem.conflict import ThreeWay

@@ -16,8 +16,8 @@ from substrate.filesystem.entries import DELETE, MOD, RENAME, TOUCHED, WRITE, En
 from substrate.filesystem.layers import make_layer
 from substrate.filesystem.removal import remove_layers
 from substrate.filesystem.renames import after_renames
-from substrate.printable import quote
 from substrate.kernel.files import exchange, open_beneath
+from substrate.printable import quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _refusal(entry: Entry, other: Entry, *, lives: bool) -> RefusedError:
 
 
 def _check_no_index(chosen: list[Entry]) -> None:
-    """A mounted overlay finds names of one file by the host's inode, which changes."""
+    """Refuse names of one file: a mounted overlay finds them by an inode, which changes."""
     for entry in chosen:
         if entry.item is not None and entry.item.marks is not None and entry.item.marks.indexed:
             raise _refusal(entry, entry, lives=True)
@@ -136,7 +136,7 @@ def _check_no_index(chosen: list[Entry]) -> None:
 def _check_redirects(
     changes: LayerChanges, chosen: list[Entry], displaced: dict[str, Entry]
 ) -> None:
-    """What was moved stays at its old place in the project, where nothing else may come."""
+    """Refuse to put something else where the project keeps what was moved."""
     moved = {entry.path for entry in chosen if entry.change == RENAME}
     told = {entry.path for entry in changes.diff.entries if entry.change == RENAME}
     for path, before in changes.redirects():

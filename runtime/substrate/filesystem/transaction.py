@@ -1,15 +1,16 @@
 """One change to a project, all of it or nothing, whatever happens on the way.
 
-    begin     the directory of the change, then the pieces
-    stage     everything new as pieces, on the project's mount, written out to disk
-    record    which operations there will be, written out to disk
-    apply     the operations; on any failure, and on Ctrl-C, they are taken back
-    commit    one rename; from here on the change is complete and can be undone
+begin     the directory of the change, then the pieces
+stage     everything new as pieces, on the project's mount, written out to disk
+record    which operations there will be, written out to disk
+apply     the operations; on any failure, and on Ctrl-C, they are taken back
+commit    one rename; from here on the change is complete and can be undone
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from substrate.errors import ConflictError, SubstrateError
 from substrate.filesystem.apply import Hands, Interference
@@ -19,8 +20,8 @@ from substrate.filesystem.journal import Record, Store, read_record
 from substrate.filesystem.operations import IN, OUT, SWAP, Operation
 from substrate.filesystem.pieces import PIECES, choose_place, open_pieces, remove_pieces
 from substrate.filesystem.project import Project, is_folder
-from substrate.filesystem.renames import after_renames
 from substrate.filesystem.removal import remove_layers
+from substrate.filesystem.renames import after_renames
 from substrate.kernel.files import sync_filesystem
 
 TYPE_CHECKING = False
@@ -237,11 +238,9 @@ def _are_ours(record: Record, pieces: str) -> bool:
         return False
     if record.pieces_inode:
         return status.st_ino == record.pieces_inode
-    try:
-        # Killed before it was noted as ours: then it is empty, or somebody else's.
+    # Killed before it was noted as ours: then it is empty, or somebody else's.
+    with suppress(OSError):
         os.rmdir(pieces)
-    except OSError:
-        pass
     return False
 
 

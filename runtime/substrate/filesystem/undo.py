@@ -15,13 +15,12 @@ from substrate.filesystem.descriptors import Tree, is_gone
 from substrate.filesystem.identity import identity_of
 from substrate.filesystem.items import Item
 from substrate.filesystem.journal import Record, Store, read_record
-from substrate.filesystem.known import Known
 from substrate.filesystem.operations import IN, OUT, SET, SWAP, Operation
 from substrate.filesystem.pieces import PIECES, same_mount
 from substrate.filesystem.project import Project, is_folder
 from substrate.filesystem.removal import remove_layers
-from substrate.printable import quote
 from substrate.filesystem.transaction import Transaction, forget_undone, pieces_of
+from substrate.printable import quote
 from substrate.record import replace
 
 TYPE_CHECKING = False
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from substrate.filesystem.identity import Identity
+    from substrate.filesystem.known import Known
     from substrate.filesystem.transaction import Progress, Warn
 
 _COPYING = "copying"
@@ -80,7 +81,7 @@ def conflicts_of_undo(record: Record, project: Project, known: Known) -> list[tu
     return sorted(found.items())
 
 
-def undo(
+def undo(  # noqa: PLR0913 -- the two sides, what decides between them, who is told
     store: Store, number: int, project: Project, known: Known, label: str,
     warn: Warn, progress: Progress, *, theirs: bool = False,
 ) -> Record:  # fmt: skip
@@ -133,16 +134,19 @@ def _reason(operation: Operation, leaving: set[str], project: Project, known: Kn
     if status is None:
         # A mode that was set on the way, at a path of before.
         return "" if operation.kind == SET and operation.there is None else REMOVED
-    there = operation.there
     if operation.kind == SET and is_folder(status):
         return _changed_metadata(operation, project)
-    if there is None:
+    there = operation.there
+    if there is None or not _is_left(status, there, known):
         return CHANGED
-    if is_folder(status):
-        if there.inode != status.st_ino and not known.is_what_was_left(status, there):
-            return CHANGED
-        return "" if operation.moved else _left_inside(operation.path, leaving, project)
-    return "" if known.is_what_was_left(status, there) else CHANGED
+    inside = is_folder(status) and not operation.moved
+    return _left_inside(operation.path, leaving, project) if inside else ""
+
+
+def _is_left(status: os.stat_result, there: Identity, known: Known) -> bool:
+    if is_folder(status) and there.inode == status.st_ino:
+        return True
+    return known.is_what_was_left(status, there)
 
 
 def _changed_metadata(operation: Operation, project: Project) -> str:

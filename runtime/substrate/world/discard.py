@@ -90,4 +90,3 @@ def _take_out(
     transaction = Transaction(store, upper, Known(store.path), warn, progress)
     transaction.make(entry, operations, lambda _fd: None, done, changing.world_id)
     remove_layers(store.path)
-

@@ -54,13 +54,16 @@ def undo(
             raise UsageError(message, f"the last one is {last}; undo it first")
         place = changing.store.place(last)
         done = read_record(place)
+        if done is None:
+            message = f"accept {last} left no record"
+            raise SubstrateError(message, f"ls {place}")
         conflicts: list[tuple[str, str]] = []
-        if dry_run and done is not None:
+        if dry_run:
             conflicts = undoing.conflicts_of_undo(done, changing.project, changing.known)
         else:
             done = undoing.undo(
                 changing.store, last, changing.project, changing.known, world_id, warn, progress,
                 theirs=theirs,
             )  # fmt: skip
-        paths = sorted({operation.path or "." for operation in done.operations}) if done is not None else []
+        paths = sorted({operation.path or "." for operation in done.operations})
         return Undone(world_id, last, tuple(paths), tuple(conflicts), len(numbers) - 1)

@@ -42,9 +42,7 @@ def run(arguments: Arguments) -> int:
     line = ProgressLine("accepting")
     seen: list[Accepted] = []
     try:
-        done = accept(
-            context_of(arguments), arguments.operands[0], wish, warn, line, seen.append
-        )
+        done = accept(context_of(arguments), arguments.operands[0], wish, warn, line, seen.append)
     except BaseException:
         line.end()
         if as_json and seen:
