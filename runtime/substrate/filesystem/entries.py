@@ -80,7 +80,7 @@ class Entry:
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry for JSON; what is empty is left out, except `risky`."""
-        found: dict[str, Any] = {"path": _text(self.path)}
+        found: dict[str, Any] = {"path": path_text(self.path)}
         _add_exact(found, "path", self.path)
         found |= {
             "change": self.change,
@@ -93,7 +93,7 @@ class Entry:
         }
         for key, value in (("target", self.target), ("origin", self.origin)):
             if value:
-                found[key] = _text(value)
+                found[key] = path_text(value)
                 _add_exact(found, key, value)
         if self.kind_before:
             found["kind_before"] = self.kind_before
@@ -154,11 +154,11 @@ class FsDiff:
         """
         shown = [entry for entry in self.entries if touched or entry.change != TOUCHED]
         found: dict[str, Any] = {
-            "writes": [_text(path) for path in self.writes[:most]],
-            "mods": [_text(path) for path in self.mods[:most]],
-            "deletes": [_text(path) for path in self.deletes[:most]],
-            "renames": [[_text(old), _text(new)] for old, new in self.renames[:most]],
-            "meta": [_text(path) for path in self.meta[:most]],
+            "writes": [path_text(path) for path in self.writes[:most]],
+            "mods": [path_text(path) for path in self.mods[:most]],
+            "deletes": [path_text(path) for path in self.deletes[:most]],
+            "renames": [[path_text(old), path_text(new)] for old, new in self.renames[:most]],
+            "meta": [path_text(path) for path in self.meta[:most]],
             # A list longer than `most` is a part of the entries, which then are longer too.
             "truncated": most is not None and len(shown) > most,
             "summary": {
@@ -171,7 +171,7 @@ class FsDiff:
             "entries": [entry.to_json() for entry in shown[:most]],
         }
         if touched:
-            found["touched"] = [_text(path) for path in self.touched[:most]]
+            found["touched"] = [path_text(path) for path in self.touched[:most]]
         if self.tree_hash:
             found["tree_hash"] = self.tree_hash
         return found
@@ -216,7 +216,7 @@ def make_diff(entries: list[Entry]) -> FsDiff:
     )
 
 
-def _text(path: str) -> str:
+def path_text(path: str) -> str:
     """Return a path as UTF-8 with surrogate escapes, whatever the locale decoded it as."""
     return path if path.isascii() else os.fsencode(path).decode("utf-8", "surrogateescape")
 
