@@ -31,6 +31,7 @@ HOT_MODULES = {
     "substrate",
     "substrate.cli",
     "substrate.cli.grammar",
+    "substrate.cli.accept_verbs",
     "substrate.cli.layer_verbs",
     "substrate.cli.ending",
     "substrate.cli.options",
