@@ -153,6 +153,12 @@ class Stand:
             entries = changes.diff.entries
             return [f"{e.change} {e.origin} {e.path}" for e in entries if e.change != "touched"]
 
+    def paths(self) -> list[str]:
+        """Return the paths that changed, but for the root."""
+        with self._changes() as changes:
+            shown = {e.path for e in changes.diff.entries if e.change != "touched"}
+        return sorted(shown - {"."})
+
     def touched(self) -> set[str]:
         """Return the paths of what the world only touched."""
         with self._changes() as changes:

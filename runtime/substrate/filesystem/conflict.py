@@ -126,6 +126,9 @@ class ThreeWay:
         """
         if item.kind == "dir":
             return False
+        if not self._known.is_empty:
+            # An accept of a part may have displaced it.
+            return True
         for entry in self._changes.diff.entries:
             if entry.change in {MOD, DELETE} and entry.kind_before != "dir":
                 return True

@@ -43,6 +43,11 @@ class Known:
             return left == now
         return left.same_content(now) and left.mode == now.mode
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing of the project was ever changed by us."""
+        return not self._identities
+
     def was_here(self, inode: int) -> bool:
         """Whether we have left, or displaced, a file of that inode."""
         return inode in self._identities
