@@ -137,14 +137,15 @@ def _check_redirects(
     changes: LayerChanges, chosen: list[Entry], displaced: dict[str, Entry]
 ) -> None:
     """Refuse to put something else where the project keeps what was moved."""
-    moved = {entry.path for entry in chosen if entry.change == RENAME}
-    told = {entry.path for entry in changes.diff.entries if entry.change == RENAME}
+    # By path and origin: a rename found by content may be another than the overlay's own.
+    moved = {(entry.path, entry.origin) for entry in chosen if entry.change == RENAME}
+    told = {(e.path, e.origin) for e in changes.diff.entries if e.change == RENAME}
     for path, before in changes.redirects():
-        if path in moved:
+        if (path, before) in moved:
             continue
         inside = before + "/"
         other = _covering(displaced, before)
-        if path not in told:
+        if (path, before) not in told:
             # Its old place is in use again, and what goes from there is still in it.
             gone = (entry for old, entry in displaced.items() if old.startswith(inside))
             other = other or next(gone, None)
