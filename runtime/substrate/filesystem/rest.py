@@ -140,7 +140,13 @@ def _check_redirects(
     # By path and origin: a rename found by content may be another than the overlay's own.
     moved = {(entry.path, entry.origin) for entry in chosen if entry.change == RENAME}
     told = {(e.path, e.origin) for e in changes.diff.entries if e.change == RENAME}
-    for path, before in changes.redirects():
+    redirects = list(changes.redirects())
+    guessed = moved.difference(redirects)
+    if guessed and any(one not in moved for one in redirects):
+        path, origin = min(guessed)
+        message = f"accepting a part: {quote(path)} is {quote(origin)} by its content alone"
+        raise RefusedError(message, "accept everything, or leave what was moved out")
+    for path, before in redirects:
         if (path, before) in moved:
             continue
         inside = before + "/"
