@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import pwd
 import shutil
 import subprocess
 import tempfile
@@ -19,8 +20,10 @@ from substrate.api.records import ExecRequest
 from substrate.cli.front.executing import complete
 from substrate.errors import SubstrateError, TraceWriteError
 from substrate.trace.writer import TraceWriter
-from tests.support.features import requires
-from tests.support.sessions import NEEDED, Place
+from tests.support import rootless
+from tests.support.features import TEST_USER, requires
+from tests.support.runtime import ROOT
+from tests.support.sessions import NEEDED, PROGRAM, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -229,6 +232,46 @@ def test_two_first_commands_share_one_world(place: Place) -> None:
         thread.join()
     assert [one.stdout for one in done] == ["done\n"] * 3
     assert len(json.loads(place.call("worlds", "--json").stdout)) == 1
+
+
+def test_the_changes_of_a_session_outlive_its_world_and_a_restart(place: Place) -> None:
+    place.call("-c", "echo new > new.txt")
+    (state,) = (place.home / "state").glob("*/state.json")
+    os.kill(json.loads(state.read_text("utf-8"))["pid"], 9)
+    ended = place.call("-c", "touch ran")
+    assert ended.returncode == 125
+    assert "has ended" in ended.stderr
+    assert place.call("diff").stdout == "+ new.txt\n"
+    # What is volatile goes with the machine.
+    shutil.rmtree(place.home / "state")
+    assert place.call("diff").stdout == "+ new.txt\n"
+    assert place.call("-c", "touch ran").returncode == 125
+    assert place.call("end").returncode == 5
+    assert place.call("end", "--force").returncode == 0
+    assert place.call("-c", "ls").stdout == "a.txt\nsub\n"
+
+
+@requires("rootless_user", "userns.unprivileged", "overlayfs.userxattr")
+def test_an_ordinary_user_has_sessions_too(place: Place) -> None:
+    folder = place.project.parent
+    folder.chmod(0o755)
+    subprocess.run(["chown", "-R", f"{TEST_USER}:{TEST_USER}", str(folder)], check=True)
+
+    def call(*words: str) -> str:
+        done = subprocess.run(
+            [*rootless.prefix(ROOT), str(PROGRAM), *words], capture_output=True, text=True,
+            cwd=place.project, env=place.environment | {"HOME": f"/var/lib/{TEST_USER}"},
+            timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done
+        return done.stdout
+
+    uid = pwd.getpwnam(TEST_USER).pw_uid
+    assert call("-c", "id -u; kill 1; echo new > new.txt; rm a.txt") == f"{uid}\n"
+    assert call("diff") == "- a.txt\n+ new.txt\n"
+    assert call("-c", "cat new.txt; ls") == "new\nnew.txt\nsub\n"
+    assert "unbroken" in call("trace", "verify", "--spans")
+    call("end", "--force")
 
 
 def _on_terminal(place: Place, *words: str) -> str:

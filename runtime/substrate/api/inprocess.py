@@ -105,9 +105,9 @@ class InProcessWorld:
         return session.world_id
 
     def find_session(self, spec: WorldSpec) -> str:
-        """Find the world running; raises `WorldNotFoundError` when it was never made."""
+        """Find the world, running or ended; raises `WorldNotFoundError` when it was never made."""
         whole = sessions.complete(spec, self._directory)
-        self._enter(sessions.session_of(self._context, whole))
+        self._enter(sessions.session_of(self._context, whole, ended=True))
         return self.session.world_id
 
     def exec(self, request: ExecRequest, on_output: OnOutput | None = None) -> ExecResult:

@@ -10,6 +10,7 @@ import os
 from _blake2 import blake2b
 
 from substrate import jsontext, resources
+from substrate.api.keeping import SESSION_FILE, keep, restore
 from substrate.errors import (
     BundleError,
     RefusedError,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from substrate.world.state import State
 
 DEFAULT_BUNDLE = "host-project" if os.geteuid() == 0 else "rootless"
-SESSION_FILE = "session"
 # Not a word of the id's own: what a path may have and an id may not.
 _REPLACED = "-"
 _NAME_LENGTH = 40
@@ -116,23 +116,21 @@ def ensure(context: Context, spec: WorldSpec, judge: Judge, warn: Callable[[str]
             made = _make(context, spec, judge, warn)
 
 
-def session_of(context: Context, spec: WorldSpec) -> Session:
-    """Return the session of a world that is there. Raises `WorldNotFoundError`."""
+def session_of(context: Context, spec: WorldSpec, *, ended: bool = False) -> Session:
+    """Return the session of a world that is there; with `ended` one that takes no commands too.
+
+    Raises `WorldNotFoundError`, and `WorldStateError` for one that has ended.
+    """
     world_id = spec.id or ""
-    try:
-        world = World.open(context, world_id)
-    except WorldNotFoundError:
-        message = f"{spec.project_dir} has no world: no command has run in one here"
-        raise WorldNotFoundError(message, "substrate -c COMMAND makes one") from None
-    with world:
+    with _open(context, spec) as world:
         # Who makes or removes it holds the lock.
         world.lock()
         state = world.read()
         session_id = _session_id(world)
         extension = stored_config(world).substrate
-    if state.current_status != states.RUNNING:
-        message = f"the world {world_id} of {spec.project_dir} has ended ({state.current_status})"
-        raise WorldStateError(message, "substrate end --force removes it with its changes")
+    if state.current_status != states.RUNNING and not ended:
+        message = f"the world of {spec.project_dir} has ended ({state.current_status})"
+        raise WorldStateError(message, "look at substrate diff; substrate end begins anew")
     _check_same_project(state, spec)
     layer = state.layer
     directory = _directory(state)
@@ -147,6 +145,18 @@ def session_of(context: Context, spec: WorldSpec) -> Session:
         bundle=state.bundle,
         output_bytes=None if extension is None else extension.limits.output_bytes,
     )
+
+
+def _open(context: Context, spec: WorldSpec) -> World:
+    """Open the world of a session, found again by its layers after a restart of the machine."""
+    world_id = spec.id or ""
+    try:
+        return World.open(context, world_id)
+    except WorldNotFoundError:
+        if restore(context, world_id):
+            return World.open(context, world_id)
+    message = f"{spec.project_dir} has no world: no command has run in one here"
+    raise WorldNotFoundError(message, "substrate -c COMMAND makes one")
 
 
 def _session_id(world: World) -> str:
@@ -182,6 +192,8 @@ def _make(context: Context, spec: WorldSpec, judge: Judge, warn: Callable[[str],
             run(context, request, warn, Manner(detach=True))
         except WorldExistsError:
             return False  # another call was quicker
+    session_of(context, spec)
+    keep(context, spec.id or "")
     return True
 
 

@@ -26,7 +26,7 @@ def run(arguments: Arguments) -> int:
         return execute(arguments, ExecRequest(command=text))
     if words:
         return _run_script(arguments, words)
-    if os.isatty(0):
+    if os.isatty(0) and os.isatty(1):
         if arguments.flag("no_world"):
             message = "an interactive shell is always in a world"
             raise UsageError(message, "substrate --no-world -c COMMAND, or bash")

@@ -103,7 +103,8 @@ class Editor:
 
     def _status(self) -> StyleAndTextTuples:
         shell = self._shell
-        parts: list[str] = []
+        policy = self._world.judge.policy
+        parts = [f"policy {policy.word('mode')} {policy.policy_id.rpartition(':')[2][:8]}"]
         if shell.last is not None and shell.last.fs_diff is not None:
             parts.append("last: " + stat_line(shell.last.fs_diff))
         if shell.jobs.count():

@@ -42,6 +42,15 @@ def execute(
 
     `descriptors`: what the program has open beside its streams.
     """
+    try:
+        return _execute(arguments, request, descriptors)
+    except SubstrateError as error:
+        # 1 would be the command's own.
+        error.status = reporter.own_failure if error.status == 1 else error.status
+        raise
+
+
+def _execute(arguments: Arguments, request: ExecRequest, descriptors: dict[int, int] | None) -> int:
     # Before anything is made: it may be wrong.
     request = replace(request, env=environment_of(arguments), timeout_s=timeout_of(arguments))
     if arguments.flag("no_world"):

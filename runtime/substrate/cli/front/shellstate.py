@@ -30,7 +30,7 @@ STATE_FILE = f"/dev/fd/{STATE_FD}"
 _FUNCTION = re.compile(r"^(\S+) \(\) *$", re.MULTILINE)
 
 # More is no state of a shell; then the one before is kept.
-LONGEST_REPORT = 1 << 24
+LONGEST_REPORT = 1 << 22
 _FIELDS = 8
 
 # What bash sets itself, or what is about one command only.
