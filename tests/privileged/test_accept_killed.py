@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.accepting import Stand, differences
-from tests.support.dying import dies
+from tests.support.crashing import dies
 from tests.support.overlay import OverlayHost
 
 if TYPE_CHECKING:

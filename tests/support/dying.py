@@ -1,54 +1,65 @@
-"""A call in a forked child that dies, as by kill -9, before its n-th lasting step."""
+"""A child process that kills itself at the n-th system call of some Python code."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from substrate.kernel import files, linux
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_DIED = 99
-# Whatever changes something on disk, or begins to.
-_LASTING = (
-    "mkdir", "rename", "replace", "unlink", "rmdir", "link", "symlink", "mknod", "open", "chmod",
-    "fchmod", "chown", "fchown", "setxattr", "removexattr", "utime", "fsync", "ftruncate",
-    "copy_file_range", "write", "pwrite",
+# Everything that changes a file or that somebody could wait for.
+_CALLS = (
+    (os, "open"), (os, "write"), (os, "rename"), (os, "fchmod"), (os, "fsync"), (os, "fdatasync"),
+    (os, "ftruncate"), (os, "mkdir"), (os, "unlink"), (os, "close"), (fcntl, "flock"),
 )  # fmt: skip
+MANNERS = ("before", "after", "half")
 
 
-def dies(step: int, act: Callable[[], object]) -> bool:
-    """Do something in a child that dies before its `step`-th lasting call; whether it got there."""
-    pid = os.fork()
-    if pid == 0:
+def dies_at(step: int, manner: str, act: Callable[[], None]) -> bool:
+    """Do something in a child that is killed at its `step`-th call; False when it got through.
+
+    `manner`: the call was not made, was made, or (a write) was made by half.
+    """
+    child = os.fork()
+    if child == 0:
         status = 1
         try:
-            _die_at(step)
-            act()
+            with pytest.MonkeyPatch.context() as patch:
+                _arm(patch, step, manner)
+                act()
             status = 0
         finally:
             os._exit(status)
-    _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    assert code in {0, _DIED}, code
-    return code == _DIED
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert ended in (0, -signal.SIGKILL), ended
+    return ended != 0
 
 
-def _die_at(step: int) -> None:
-    count = 0
+def _arm(patch: pytest.MonkeyPatch, step: int, manner: str) -> None:
+    left = step
 
-    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+    def deadly(real: Callable[..., Any], name: str) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count > step:
-                os._exit(_DIED)
-            return function(*args, **options)
+            nonlocal left
+            left -= 1
+            if left:
+                return real(*args, **options)
+            if manner == "after":
+                # It may fail, as mkdir of what is there; it has been called then.
+                with suppress(OSError):
+                    real(*args, **options)
+            elif manner == "half" and name == "write":
+                real(args[0], args[1][: len(args[1]) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+            return None
 
         return call
 
-    for name in _LASTING:
-        setattr(os, name, counted(getattr(os, name)))
-    setattr(files, "syscall", counted(linux.syscall))  # noqa: B010 -- where it is used
+    for module, name in _CALLS:
+        patch.setattr(module, name, deadly(getattr(module, name), name))
