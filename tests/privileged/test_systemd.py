@@ -191,10 +191,10 @@ def test_worlds_in_parallel_leave_no_scope(runtime: Runtime) -> None:
         done = list(
             threads.map(
                 lambda number: by_systemd(runtime, "run", "--bundle", bundle, f"w{number}"),
-                range(12),
+                range(8),
             )
         )
-    assert [result.status for result in done] == [0] * 12, done
+    assert [result.status for result in done] == [0] * 8, done
     calls.until(lambda: systemd.scopes() == before, "every scope is forgotten")
 
 
@@ -210,7 +210,7 @@ def test_a_killed_creation_is_removed_by_delete(runtime: Runtime) -> None:
 
 
 def test_a_maker_that_is_killed_at_any_call_leaves_what_can_be_removed() -> None:
-    for count in range(0, 200, 3):
+    for count in range(0, 200, 5):
         pid = os.fork()
         if pid == 0:
             _die_at(count)
