@@ -5,6 +5,8 @@ h11 decides what is HTTP; here are only limits, and which bytes go where. See de
 
 from __future__ import annotations
 
+import socket
+
 import h11
 
 from substrate import jsontext
@@ -12,7 +14,6 @@ from substrate.errors import SubstrateError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Iterator
     from typing import Any
 
@@ -64,6 +65,17 @@ class Channel:
             self.socket.sendall(data)
         except OSError as error:
             raise ClosedError(str(error)) from None
+
+    def linger(self, timeout_s: float = 1.0) -> None:
+        """Let an answer be read that was given before the request was: closing now would cut it."""
+        self.socket.settimeout(timeout_s)
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+            for _ in range(HEADER_BYTES // _CHUNK + 1):
+                if not self.socket.recv(_CHUNK):
+                    return
+        except OSError:
+            return
 
     def next_message(self) -> bool:
         """Make ready for another message; False when the connection is at its end."""
