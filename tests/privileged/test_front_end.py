@@ -103,6 +103,36 @@ def test_what_a_session_changed_is_seen_later_and_ends_with_it(place: Place) -> 
     assert place.call("-c", "ls").stdout == "a.txt\nsub\n"
 
 
+def test_changes_become_the_project_s_and_are_taken_back(place: Place) -> None:
+    place.call("-c", "echo new > new.txt; echo b >> a.txt")
+    shown = place.call("accept", "--dry-run").stdout
+    assert "+ new.txt" in shown
+    assert not (place.project / "new.txt").exists()
+    assert place.call("accept").returncode == 0
+    assert (place.project / "new.txt").read_text("utf-8") == "new\n"
+    assert (place.project / "a.txt").read_text("utf-8") == "a\nb\n"
+    assert place.call("diff").stdout == ""
+    # The session goes on, on what is accepted by now.
+    assert place.call("-c", "cat new.txt; echo c >> a.txt").stdout == "new\n"
+    assert place.call("undo").returncode == 0
+    assert (place.project / "a.txt").read_text("utf-8") == "a\n"
+    assert not (place.project / "new.txt").exists()
+    rows = [json.loads(row) for row in place.call("trace", "export").stdout.splitlines()]
+    kinds = [(row["action"], row["outcome"]) for row in rows if row["event_type"] == "accept"]
+    assert kinds == [("accept", "done"), ("undo", "done")]
+    assert place.call("trace", "verify", "--spans").returncode == 0
+
+
+def test_a_human_s_edit_is_not_overwritten(place: Place) -> None:
+    place.call("-c", "echo world >> a.txt")
+    (place.project / "a.txt").write_text("human\n", encoding="utf-8")
+    refused = place.call("accept")
+    assert refused.returncode == 6
+    assert (place.project / "a.txt").read_text("utf-8") == "human\n"
+    exported = place.call("trace", "export").stdout.splitlines()
+    assert json.loads(exported[-1])["outcome"] == "refused"
+
+
 def test_the_time_of_a_command_has_an_end(place: Place) -> None:
     assert place.call("--timeout", "0.3", "-c", "sleep 60").returncode == 124
     assert place.call("--timeout", "30", "-c", "exit 2").returncode == 2

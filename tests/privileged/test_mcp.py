@@ -68,6 +68,22 @@ def test_a_model_runs_commands_and_learns_what_they_changed(place: Place) -> Non
     assert not (place.project / "new.txt").exists()
 
 
+def test_a_model_accepts_and_takes_back(place: Place) -> None:
+    async def act(session: ClientSession) -> None:
+        await _call(session, "run", command="echo x > new.txt; mkdir -p .git/hooks")
+        await _call(session, "run", command="echo 'exit 1' > .git/hooks/pre-commit")
+        risky = await session.call_tool("accept", {})
+        assert risky.is_error
+        assert not (place.project / "new.txt").exists()
+        done = await _call(session, "accept", paths=["new.txt"])
+        assert done["writes"] == ["new.txt"]
+        assert (place.project / "new.txt").exists()
+        assert (await _call(session, "undo"))["paths"] == ["new.txt"]
+        assert not (place.project / "new.txt").exists()
+
+    _talk(place, act)
+
+
 def test_a_model_is_told_what_the_policy_denies_and_why(place: Place) -> None:
     place.write_policy('cmd_denied: ["rm -rf *"]\n')
 
@@ -84,7 +100,7 @@ def test_a_model_is_told_what_the_policy_denies_and_why(place: Place) -> None:
 def test_every_tool_says_what_it_does_and_an_error_says_what_to_do(place: Place) -> None:
     async def act(session: ClientSession) -> None:
         tools = {tool.name: tool for tool in (await session.list_tools()).tools}
-        assert {"run", "diff", "what_changed", "why"} <= set(tools)
+        assert {"run", "diff", "what_changed", "accept", "undo", "why"} <= set(tools)
         assert all(len(tool.description or "") > 40 for tool in tools.values())
         assert tools["diff"].annotations is not None
         assert tools["diff"].annotations.read_only_hint

@@ -229,6 +229,41 @@ class InProcessWorld:
         """
         return diff(self._context, self.session.world_id, paths)
 
+    def accept(self, paths: tuple[str, ...]) -> FsDiff:
+        """Apply changes to the real project, all or those at the paths; return what was applied.
+
+        Raises `ConflictError` and, for what is risky, `RefusedError`; then nothing is applied.
+        """
+        from substrate.filesystem.accept import Wish
+        from substrate.world.accept import accept
+
+        try:
+            done = accept(
+                self._context, self.session.world_id, Wish(paths=paths), self._warn, _nobody,
+                lambda _accepted: None,
+            )  # fmt: skip
+        except SubstrateError as error:
+            self.record_change("accept", None, error.message)
+            raise
+        self.record_change("accept", done.diff)
+        return done.diff
+
+    def undo(self) -> tuple[str, ...]:
+        """Take the last accept back; return the paths that came back or went."""
+        from substrate.world.undo import undo
+
+        try:
+            done = undo(self._context, self.session.world_id, self._warn, _nobody)
+        except SubstrateError as error:
+            self.record_change("undo", None, error.message)
+            raise
+        self.record_change("undo", None)
+        return done.paths
+
+    def record_change(self, action: str, changed: FsDiff | None, reason: str | None = None) -> None:
+        """Put on record that changes were accepted, discarded or undone, or were not: `reason`."""
+        self._tell(lambda: self._record().changed(action, changed, reason))
+
     def history_file(self) -> str:
         """Return where a shell keeps what was typed: beside the data of worlds, not in one."""
         prepare_directory(self._context.data)
@@ -324,6 +359,10 @@ class InProcessWorld:
             write()
         except (SubstrateError, OSError) as error:
             self._warn(f"not on record: {error}")
+
+
+def _nobody(_done: int, _of: int) -> None:
+    """Hear how far a long change has come."""
 
 
 def request_of(

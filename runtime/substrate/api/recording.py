@@ -9,6 +9,7 @@ from __future__ import annotations
 from substrate.record import replace
 from substrate.trace.directory import trace_directory
 from substrate.trace.events import (
+    AcceptEvent,
     CommandComplete,
     Decision,
     Origin,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from substrate.api.records import ExecRequest, ExecResult, Output, PolicyDecision, Resources
+    from substrate.filesystem.entries import FsDiff
 
 
 class Recorder:
@@ -117,6 +119,13 @@ class Recorder:
                 degraded=result.degraded,
             )
         )
+
+    def changed(self, action: str, changed: FsDiff | None, reason: str | None) -> None:
+        """Put on record what became of changes. Raises `TraceWriteError`."""
+        origin = Origin(session_id=self.session_id, world_id=self._world_id)
+        short = None if changed is None else shorten_diff(changed.to_json())
+        outcome = "done" if reason is None else "refused"
+        self._writer.append(AcceptEvent(origin, action, outcome, fs_diff=short, reason=reason))
 
     def world(self, action: str, degraded: tuple[str, ...] = ()) -> None:
         """Put on record that a world came or went. Raises `TraceWriteError`."""

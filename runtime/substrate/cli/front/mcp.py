@@ -40,6 +40,14 @@ _DIFF = """\
 Return everything that the session has changed in the project and that is not in the real files,
 or only what is at and below `paths` (relative to the project)."""
 _CHANGED = "Return exactly what one command changed, by the span_id of its result."
+_ACCEPT = """\
+Apply changes of the session to the person's real files: all of them, or those at and below
+`paths`. All or nothing: when a file was also changed outside, or a change is risky (git hooks, CI
+files, set-id bits: only a person may accept these), nothing is applied and the error says why.
+Ask the person first unless they have told you to."""
+_UNDO = """\
+Take the last accept back: the real files become what they were before it. Refused when they have
+been changed since."""
 _WHY = """\
 Return what the policy says about a bash text, with the rule and the file it stands in, without
 running it."""
@@ -74,6 +82,9 @@ def add_tools(server: MCPServer[Any], tools: _Tools) -> None:
     server.tool("run", description=_RUN, annotations=runs)(tools.run)
     server.tool("diff", description=_DIFF, annotations=looks)(tools.diff)
     server.tool("what_changed", description=_CHANGED, annotations=looks)(tools.what_changed)
+    applies = ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=False)
+    server.tool("accept", description=_ACCEPT, annotations=applies)(tools.accept)
+    server.tool("undo", description=_UNDO, annotations=applies)(tools.undo)
     server.tool("why", description=_WHY, annotations=looks)(tools.why)
 
 
@@ -115,6 +126,14 @@ class _Tools:
     def what_changed(self, span_id: str) -> dict[str, Any]:
         """Return what one command changed."""
         return _told(lambda: to_json(self._world.fs_diff(span_id)))
+
+    def accept(self, paths: list[str] | None = None) -> dict[str, Any]:
+        """Apply changes to the real files."""
+        return _told(lambda: to_json(self._world.accept(tuple(paths or ()))))
+
+    def undo(self) -> dict[str, Any]:
+        """Take the last accept back."""
+        return _told(lambda: {"paths": list(self._world.undo())})
 
     def why(self, command: str) -> dict[str, Any]:
         """Return what the policy says."""

@@ -25,7 +25,7 @@ def summary_line(result: ExecResult, *, colour: bool) -> str:
 def _changes(result: ExecResult) -> list[str]:
     if result.fs_diff is None or result.fs_diff.empty:
         return []
-    return [f"{stat_line(result.fs_diff)} (substrate diff)"]
+    return [f"{stat_line(result.fs_diff)} (substrate diff, accept or discard)"]
 
 
 def _connections(result: ExecResult) -> list[str]:

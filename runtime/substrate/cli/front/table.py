@@ -61,6 +61,7 @@ _OPTIONS = (
     HELP,
 )
 
+_DRY_RUN = Option(("--dry-run",), "Show what would happen, and do nothing.")
 _PATHS = Operand("PATH", required=False, repeat=True)
 
 
@@ -99,6 +100,48 @@ _VERBS = (
         ("substrate diff", "substrate diff --stat src", "substrate diff --json"),
         (_PATHS,),
         LAYER_VERBS[0].options,
+    ),
+    _verb(
+        "accept",
+        "Make changes of the session part of the real project",
+        "Applies what `diff` shows, all of it or nothing. PATHs (or patterns like 'src/**/*.c')"
+        " restrict it to these and what is in them. What has been changed outside meanwhile is a"
+        " conflict: nothing is applied, and the exit status is 6. What can run code or reach"
+        " outside later is risky: it needs --allow-risky or --risky, else the exit status is 5.",
+        ("substrate accept --dry-run", "substrate accept src README.md"),
+        (_PATHS,),
+        (
+            Option(("--allow-risky",), "Accept risky changes too."),
+            Option(("--risky",), "Accept risky changes at PATH. May be given again.", MANY, "PATH"),
+            Option(("--theirs",), "Where both sides changed the same, take the world's version."),
+            Option(("--ours",), "Where both sides changed the same, keep the host's version."),
+            Option(("--force",), "The same as --theirs --allow-risky."),
+            _DRY_RUN,
+            JSON,
+        ),
+    ),
+    _verb(
+        "discard",
+        "Forget changes of the session",
+        "Drops what `diff` shows, all of it or that at the PATHs, once no process of the session"
+        " uses it any more. The real project stays as it is.",
+        ("substrate discard build", "substrate discard --dry-run"),
+        (_PATHS,),
+        (_DRY_RUN, JSON),
+    ),
+    _verb(
+        "undo",
+        "Take the last accept back",
+        "Restores what the last accept has displaced, all of it or nothing; again, and the accept"
+        " before is undone. What has been changed since is a conflict: nothing is restored, and"
+        " the exit status is 6.",
+        ("substrate undo", "substrate undo --dry-run"),
+        options=(
+            Option(("--accept",), "Only if this is the number of the last accept.", NUMBER, "N"),
+            Option(("--theirs",), "Give up what has been changed since."),
+            _DRY_RUN,
+            JSON,
+        ),
     ),
     _verb(
         "log",
@@ -230,6 +273,7 @@ _STATUSES = (
     ("3", "a program or library that must be installed is missing"),
     ("4", "this machine or this version cannot do what was asked"),
     ("5", "refused because it would be unsafe"),
+    ("6", "host and world changed the same"),
     ("124", "ended because its time was over (--timeout)"),
     ("125", "the command was not run, by a failure of substrate's own"),
     ("126", "denied by policy, or cannot be executed"),

@@ -1,0 +1,42 @@
+"""accept, discard and undo of a session: the runtime's verbs on its world, put on record."""
+
+from __future__ import annotations
+
+from substrate.cli import report
+from substrate.cli.front.calls import existing_world
+from substrate.cli.front.table import NAME
+from substrate.cli.parse import Arguments
+from substrate.errors import SubstrateError
+from substrate.filesystem.entries import make_diff
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from substrate.filesystem.entries import FsDiff
+
+
+def change(action: str, arguments: Arguments, carry_out: Callable[[Arguments], int]) -> int:
+    """Carry out a verb of `substrate-runtime` on the world of the session."""
+    world = existing_world(arguments)
+    # What it warns of is told under our name.
+    report.reporter.program = NAME
+    operands = (world.session.world_id, *arguments.operands)
+    before = world.changes()
+    try:
+        status = carry_out(Arguments(action, arguments.values(), operands))
+    except SubstrateError as error:
+        world.record_change(action, None, error.message)
+        raise
+    if not arguments.flag("dry_run"):
+        world.record_change(action, _no_more(before, world.changes()))
+    world.close()
+    return status
+
+
+def _no_more(before: FsDiff, after: FsDiff) -> FsDiff:
+    """Return the changes that are not to be made any more: given to the project, or dropped."""
+    left = {(entry.change, entry.path, entry.origin) for entry in after.entries}
+    return make_diff(
+        [one for one in before.entries if (one.change, one.path, one.origin) not in left]
+    )
