@@ -80,6 +80,18 @@ def test_part_of_the_changes_is_accepted_and_the_rest_is_still_there(any_runtime
     assert desk.files() == FILES
 
 
+def test_rename_that_was_accepted_and_undone_can_be_accepted_again(any_runtime: Runtime) -> None:
+    desk = Desk(any_runtime, "mv a moved; echo n >new")
+    before = desk.lines()
+    desk("accept", "moved").ok()
+    assert desk.files() == {**{k: v for k, v in FILES.items() if k != "a"}, "moved": FILES["a"]}
+    desk("undo").ok()
+    assert desk.files() == FILES
+    assert desk.lines() == before
+    desk("accept").ok()
+    assert desk.files()["moved"] == FILES["a"]
+
+
 def test_what_is_not_there_to_accept_is_a_usage_error(any_runtime: Runtime) -> None:
     desk = Desk(any_runtime, CHANGES)
     for words in (("nothing",), ("*.py",), ("../a",), ("--theirs", "--ours")):

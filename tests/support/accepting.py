@@ -128,7 +128,7 @@ class Stand:
         if how.get("empty"):
             empty_layer(self.layer, self.lower, self.host.rootless)
         else:
-            set_redirects(self.layer, how["redirects"], self.host.prefix)
+            set_redirects(self.layer, how.get("redirects", ()), self.host.prefix)
 
     def discard(self, paths: list[str]) -> set[str]:
         """Discard a part, as the verb does; the paths of the entries that it took."""
@@ -172,7 +172,7 @@ class Stand:
             project.lock()
             known = Known(self.store.path)
             undo(self.store, number, project, known, "stand", self.warnings.append,
-                 ignore_progress, theirs=theirs)  # fmt: skip
+                 ignore_progress, self._settle, theirs=theirs)  # fmt: skip
         return number
 
 

@@ -143,7 +143,9 @@ def accept(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between the
     if not lives and choice.whole:
         entry.settle = {"empty": True}
     elif not lives:
-        entry.settle = {"redirects": redirects_after(changes, chosen)}
+        redirects = redirects_after(changes, chosen)
+        entry.settle = {"redirects": redirects}
+        entry.unsettle = {"redirects": [(path, old, new) for path, new, old in redirects]}
     else:
         for one in chosen:
             if one.kind == "dir" and one.change in {WRITE, MOD}:

@@ -30,7 +30,8 @@ class Record:
     `pieces_inode` is 0 until that directory is there and ours.
     `borrowed`: they are those of the change it undoes.
     `project`, `device` and `inode` tell which directory; `undoes` is the number of the change it
-    takes back, 0 for one of its own; `settle` what remains to be done with the layer afterwards.
+    takes back, 0 for one of its own; `settle` what remains to be done with the layer afterwards,
+    `unsettle` what its undo has to do there.
     `clean_folders` are directories that only this change has touched: (path before, path after).
     """
 
@@ -44,6 +45,7 @@ class Record:
         self.undoes = 0
         self.made_ns = 0
         self.settle: dict[str, Any] = {}
+        self.unsettle: dict[str, Any] = {}
         self.operations: tuple[Operation, ...] = ()
         self.times_after: tuple[FolderTime, ...] = ()
         self.times_before: tuple[FolderTime, ...] = ()
@@ -55,7 +57,8 @@ class Record:
             "version": _VERSION, "project": self.project, "device": self.device,
             "inode": self.inode, "pieces": self.pieces,
             "pieces_inode": self.pieces_inode, "borrowed": self.borrowed, "undoes": self.undoes,
-            "made_ns": self.made_ns, "settle": self.settle, "clean": self.clean_folders,
+            "made_ns": self.made_ns, "settle": self.settle,
+            "unsettle": self.unsettle, "clean": self.clean_folders,
             "after": [[time.path, time.mtime_ns] for time in self.times_after],
             "before": [[time.path, time.mtime_ns] for time in self.times_before],
         }  # fmt: skip
@@ -92,7 +95,8 @@ def read_record(directory: str) -> Record | None:
         found.pieces, found.pieces_inode = head["pieces"], head["pieces_inode"]
         found.borrowed = head["borrowed"]
         found.undoes = head["undoes"]
-        found.made_ns, found.settle = head["made_ns"], head["settle"]
+        found.made_ns = head["made_ns"]
+        found.settle, found.unsettle = head["settle"], head["unsettle"]
         found.clean_folders = tuple((before, after) for before, after in head["clean"])
         found.times_after = tuple(FolderTime(*pair) for pair in head["after"])
         found.times_before = tuple(FolderTime(*pair) for pair in head["before"])

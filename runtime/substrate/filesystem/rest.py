@@ -7,6 +7,7 @@ true, or be made true, or the change is refused.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from substrate.errors import RefusedError
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from substrate.filesystem.changes import LayerChanges
+
+    # A path in the layer, the redirect it gets and the one it had.
+    Redirection = tuple[str, str, str]
 
 _FRESH = ".fresh"
 
@@ -53,27 +57,30 @@ def check_rest(changes: LayerChanges, chosen: list[Entry], *, lives: bool) -> No
     _check_redirects(changes, chosen, displaced)
 
 
-def redirects_after(changes: LayerChanges, chosen: list[Entry]) -> list[tuple[str, str]]:
-    """Return (path in the layer, redirect it must have) once the chosen renames are made."""
+def redirects_after(changes: LayerChanges, chosen: list[Entry]) -> list[Redirection]:
+    """Return the redirects that must be others once the chosen renames are made."""
     renames = {entry.origin: entry.path for entry in chosen if entry.change == RENAME}
     if not renames:
         return []
-    found: list[tuple[str, str]] = []
+    found: list[Redirection] = []
     for path, lower in changes.redirects():
         now = after_renames(lower, renames)
         if now != lower:
-            found.append((path, "/" + now))
+            found.append((path, "/" + now, "/" + lower))
     if found and not changes.is_single:
         message = f"accepting a part: {quote(found[0][0])} was moved, and other layers know of it"
         raise RefusedError(message, "accept everything, or leave what was moved out")
     return found
 
 
-def set_redirects(layer: str, redirects: Iterable[tuple[str, str]], prefix: str) -> None:
-    """Give entries of a layer the redirects of `redirects_after`; twice is once."""
+def set_redirects(layer: str, redirects: Iterable[Redirection], prefix: str) -> None:
+    """Give entries of a layer the redirects of `redirects_after`; twice is once.
+
+    What has been discarded meanwhile is left out.
+    """
     upper_fd = os.open(os.path.join(layer, "upper"), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for path, redirect in redirects:
+        for path, redirect, _ in redirects:
             _set_redirect(upper_fd, path, redirect, prefix)
     finally:
         os.close(upper_fd)
@@ -183,9 +190,17 @@ def _check_links(changes: LayerChanges, picked: set[int]) -> None:
 
 def _set_redirect(upper_fd: int, path: str, redirect: str, prefix: str) -> None:
     parent, _, name = path.rpartition("/")
-    fd = open_beneath(upper_fd, parent, os.O_RDONLY | os.O_DIRECTORY)
+    key = prefix + "redirect"
+    try:
+        fd = open_beneath(upper_fd, parent, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return
     try:
         where = f"/proc/self/fd/{fd}/{name}"
-        os.setxattr(where, prefix + "redirect", os.fsencode(redirect), follow_symlinks=False)
+        # Only what has one: a file that was written anew there needs none.
+        os.setxattr(where, key, os.fsencode(redirect), os.XATTR_REPLACE, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ENODATA}:
+            raise
     finally:
         os.close(fd)

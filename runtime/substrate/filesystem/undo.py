@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from substrate.filesystem.known import Known
     from substrate.filesystem.transaction import Progress, Warn
 
+    Settle = Callable[[dict[str, Any]], None]
+
 _COPYING = "copying"
 
 
-def finish(store: Store, settle: Callable[[dict[str, Any]], None] | None) -> None:
+def finish(store: Store, settle: Settle | None) -> None:
     """Complete what the last accept left for after its commit; nothing happens the second time.
 
     Displaced originals come from beside the project into the store. `settle` gives the layers
@@ -81,14 +83,15 @@ def conflicts_of_undo(record: Record, project: Project, known: Known) -> list[tu
     return sorted(found.items())
 
 
-def undo(  # noqa: PLR0913 -- the two sides, what decides between them, who is told
+def undo(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between them, who is told
     store: Store, number: int, project: Project, known: Known, label: str,
-    warn: Warn, progress: Progress, *, theirs: bool = False,
+    warn: Warn, progress: Progress, settle: Settle, *, theirs: bool = False,
 ) -> Record:  # fmt: skip
     """Take the accept of a number back and return its record.
 
-    `theirs`: what has changed since gives way, too. Raises `ConflictError` otherwise, and
-    `SubstrateError` when that accept was of another directory.
+    `settle` gives the layers back what that accept changed in them. `theirs`: what has changed
+    since gives way, too. Raises `ConflictError` otherwise, and `SubstrateError` when that accept
+    was of another directory.
     """
     done = read_record(store.place(number))
     if done is None:
@@ -109,6 +112,7 @@ def undo(  # noqa: PLR0913 -- the two sides, what decides between them, who is t
         operations = _over(operations, project)
     entry = Record(done.project, done.device, done.inode)
     entry.undoes, entry.made_ns = number, done.made_ns
+    entry.settle = done.unsettle
     _plan_times(entry, done, project, known)
     copies: dict[int, int] = {}
     home = pieces_of(done, store.place(number))
@@ -123,6 +127,7 @@ def undo(  # noqa: PLR0913 -- the two sides, what decides between them, who is t
     transaction = Transaction(store, project, known, warn, progress)
     transaction.make(entry, operations, stage, store.undone, label)
     _know_copies(operations, copies, project, known)
+    settle(entry.settle)
     forget_undone(store)
     return done
 

@@ -52,7 +52,6 @@ class Changing:
             self._world.lock()
             self.state: State = self._world.read()
             self.layer: Layer = _layer_of(self.state)
-            self.prefix = "user.overlay." if self.layer.userxattr else "trusted.overlay."
             self.stack = self._opened.enter_context(LayerStack(self.layer, self.state.data))
             self._processes = world_processes(self.state, self._world.path)
             self.lives = bool(self._processes) and not self._is_idle()
@@ -81,7 +80,7 @@ class Changing:
 
     def finish(self) -> None:
         """Complete what an accept leaves for after its commit."""
-        finish(self.store, None if self.lives else self._settle)
+        finish(self.store, None if self.lives else self.settle)
 
     def changes(self) -> LayerChanges:
         """Return the changes of the world, to be entered.
@@ -115,11 +114,12 @@ class Changing:
             empty_layer(self.layer.directory, self.layer.project, self.layer.userxattr)
         remove_layers(aside)
 
-    def _settle(self, how: dict[str, Any]) -> None:
+    def settle(self, how: dict[str, Any]) -> None:
+        """Give the layers what an accept, or its undo, has planned for them; twice is once."""
         if how.get("empty"):
             self._empty_layers()
         else:
-            set_redirects(self.layer.directory, how.get("redirects", ()), self.prefix)
+            _settle_redirects(self.layer, how)
 
     def _is_idle(self) -> bool:
         """Whether only our own init is left, over a layer in which nothing was changed."""
@@ -145,8 +145,12 @@ def recover_stores(state: State, warn: Callable[[str], None]) -> None:
     """Take back an accept, undo or discard that was killed; the caller holds the world's lock."""
     for name in (STORE, DISCARD):
         store = Store(os.path.join(state.data, name))
-        if os.path.isdir(store.path):
-            recover(store, warn)
+        if not os.path.isdir(store.path):
+            continue
+        undone = read_record(store.undone)
+        if undone is not None and state.layer is not None:
+            _settle_redirects(state.layer, undone.settle)
+        recover(store, warn)
 
 
 def forget_changes(state: State, warn: Callable[[str], None]) -> None:
@@ -177,6 +181,11 @@ def is_interrupted(state: State) -> bool:
     if os.path.lexists(os.path.join(state.data, DISCARD, "pending")):
         return True
     return has_unfinished(Store(place))
+
+
+def _settle_redirects(layer: Layer, how: dict[str, Any]) -> None:
+    prefix = "user.overlay." if layer.userxattr else "trusted.overlay."
+    set_redirects(layer.directory, how.get("redirects", ()), prefix)
 
 
 def _layer_of(state: State) -> Layer:

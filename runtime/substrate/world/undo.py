@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from substrate.errors import SubstrateError, UsageError
+from substrate.errors import RefusedError, SubstrateError, UsageError
 from substrate.filesystem import undo as undoing
 from substrate.filesystem.journal import read_record
 from substrate.record import record
@@ -57,13 +57,16 @@ def undo(
         if done is None:
             message = f"accept {last} left no record"
             raise SubstrateError(message, f"ls {place}")
+        if done.unsettle.get("redirects") and changing.lives:
+            message = f"undoing accept {last}: the world still runs, and uses what was moved"
+            raise RefusedError(message, f"substrate-runtime kill {world_id} KILL")
         conflicts: list[tuple[str, str]] = []
         if dry_run:
             conflicts = undoing.conflicts_of_undo(done, changing.project, changing.known)
         else:
             done = undoing.undo(
                 changing.store, last, changing.project, changing.known, world_id, warn, progress,
-                theirs=theirs,
+                changing.settle, theirs=theirs,
             )  # fmt: skip
         paths = sorted({operation.path or "." for operation in done.operations})
         return Undone(world_id, last, tuple(paths), tuple(conflicts), len(numbers) - 1)

@@ -42,8 +42,8 @@ def layer(tmp_path: Path) -> Iterator[Layer]:
 def make_deep(directory: Path, depth: int) -> None:
     fd = os.open(directory, os.O_RDONLY)
     for _ in range(depth):
-        os.mkdir("deep-" * 5, dir_fd=fd)
-        inner_fd = os.open("deep-" * 5, os.O_RDONLY, dir_fd=fd)
+        os.mkdir("deep-" * 7, dir_fd=fd)
+        inner_fd = os.open("deep-" * 7, os.O_RDONLY, dir_fd=fd)
         os.close(os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=inner_fd))
         os.close(fd)
         fd = inner_fd
@@ -56,14 +56,14 @@ def test_an_empty_layer_changes_nothing(layer: Layer) -> None:
 
 
 def test_a_tree_deeper_than_any_path_is_walked_with_few_descriptors(layer: Layer) -> None:
-    make_deep(layer.upper, 250)
-    make_deep(layer.lower, 250)
+    make_deep(layer.upper, 130)
+    make_deep(layer.lower, 130)
     os.mkdir(layer.upper / "new")
-    make_deep(layer.upper / "new", 250)
+    make_deep(layer.upper / "new", 130)
     open_before = len(os.listdir("/proc/self/fd"))
     diff = layer.diff()
-    assert len(diff.writes) == 501
-    assert len(diff.touched) == 250
+    assert len(diff.writes) == 261
+    assert len(diff.touched) == 130
     assert len(os.listdir("/proc/self/fd")) == open_before
 
 
