@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -50,7 +51,10 @@ ASKED: dict[str, tuple[dict[str, Any], str]] = {
     "our memory": (ours(memory=1 << 26), "cgroup.memory"),
     "our cpus": (ours(cpus=0.5), "cgroup.cpu"),
     "our pids": (ours(pids=10), "cgroup.pids"),
-    "egress": (ours(egressBytes=1000), "limit.egressBytes"),
+    "egress": (
+        ours(egressBytes=1000) | {"hooks": {"poststart": [{"path": "/bin/true"}]}},
+        "limit.egressBytes",
+    ),
 }
 
 
@@ -83,6 +87,27 @@ def test_other_limits_are_not_allowed_along(any_runtime: Runtime, what: str) -> 
     refused(
         any_runtime, "--allow-degraded", other, "run", "--bundle", bundle, "w", status=4, says="."
     )
+
+
+def test_any_limit_of_what_is_sent_holds_where_there_is_nobody_to_send_to(
+    any_runtime: Runtime,
+) -> None:
+    bundle = any_runtime.bundle(
+        "sh", "-c", "tail -n +3 /proc/net/dev | cut -d: -f1; ! ping -c1 -w1 192.0.2.1 2>&1",
+        **ours(egressBytes=0),
+    )  # fmt: skip
+    done = any_runtime("run", "--bundle", bundle, "w").ok()
+    assert done.stdout.split()[0] == "lo"
+    assert done.stderr == ""
+    shared = any_runtime.bundle("true", **ours(egressBytes=0))
+    config = json.loads((shared / "config.json").read_text("utf-8"))
+    linux = config["linux"]
+    linux["namespaces"] = [one for one in linux["namespaces"] if one["type"] != "network"]
+    (shared / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    refused(
+        any_runtime, "run", "--bundle", shared, "w", status=4,
+        says="egressBytes cannot be enforced", hint="limit.egressBytes",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

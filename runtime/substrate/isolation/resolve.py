@@ -43,6 +43,9 @@ _OWN_DEVICES = frozenset(
     (*(f"/dev/{name}" for name in DEFAULT_DEVICES), "/dev/ptmx", "/dev/console")
 )
 
+# Where engines connect the network of a container.
+_HOOKS_OF_NETWORKS = ("prestart", "create_runtime", "create_container", "poststart")
+
 
 @record
 class Demand:
@@ -170,8 +173,8 @@ def _check_unavailable(
             ["config.json: $.linux.namespaces: expected a mount namespace, got none"],
             'add {"type": "mount"}',
         )
-    for name in _unavailable_limits(extension):
-        losses.lose(f"limit.{name}", f"the limit {name} cannot be enforced by this version")
+    if extension is not None and extension.limits.egress_bytes is not None:
+        _check_egress(config, losses)
     if not has_cgroup and _needs_device_filter(config, process):
         losses.lose(
             "device-rules",
@@ -205,15 +208,19 @@ def _check_label(losses: _Losses, name: str, sign: str, what: str) -> None:
         losses.note(name, f"{what} has no effect: this host does not run {name}")
 
 
-def _unavailable_limits(extension: SubstrateConfig | None) -> tuple[str, ...]:
-    """Return the limits of ours that nothing enforces yet, by their names in the bundle."""
-    if extension is None:
-        return ()
-    limits = extension.limits
-    asked = {
-        "egressBytes": limits.egress_bytes,
-    }
-    return tuple(name for name, value in asked.items() if value is not None)
+def _check_egress(config: Config, losses: _Losses) -> None:
+    """Nothing is sent from a network that has only a loopback interface: any limit holds there."""
+    network = config.linux.namespace("network")
+    if network is None or network.path is not None:
+        losses.lose(
+            "limit.egressBytes",
+            "the limit egressBytes cannot be enforced in a network that is not the world's own",
+        )
+    elif any(getattr(config.hooks, name) for name in _HOOKS_OF_NETWORKS):
+        losses.lose(
+            "limit.egressBytes",
+            "the limit egressBytes cannot be enforced in a network that hooks may connect",
+        )
 
 
 def _ambient_that_cannot_be(process: Process) -> tuple[str, ...]:
