@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import pwd
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -240,7 +241,7 @@ def test_the_line_after_a_command_is_for_terminals_only(place: Place) -> None:
 
 
 def test_output_that_nobody_reads_ends_the_command(place: Place) -> None:
-    argv = " ".join([*place.argv, "-c", "yes"])
+    argv = shlex.join([*place.argv, "-c", "yes"])
     done = subprocess.run(
         ["bash", "-c", f"{argv} | head -1; echo ${{PIPESTATUS[0]}}"],
         capture_output=True, text=True, timeout=60, cwd=place.project,

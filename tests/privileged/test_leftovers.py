@@ -204,5 +204,6 @@ def test_gc_beside_creation_and_deletion_harms_nobody(runtime: Runtime) -> None:
     finally:
         os.killpg(sweeper.pid, signal.SIGKILL)
         told, _ = sweeper.communicate()
-    assert told == b""
+    # One that was claimed and not locked yet is made anew by whoever claimed it.
+    assert all(b"before the world had a state" in line for line in told.splitlines()), told
     assert kept(runtime) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ def test_terminal_is_counted_too(any_runtime: Runtime) -> None:
 def test_reader_that_goes_away_ends_the_program_as_without_a_limit(any_runtime: Runtime) -> None:
     ends: list[str] = []
     for bundle in (limited(any_runtime, "yes", most=1 << 40), any_runtime.bundle("yes")):
-        words = " ".join([*any_runtime.argv, "run", "--bundle", str(bundle), "w"])
+        words = shlex.join([*any_runtime.argv, "run", "--bundle", str(bundle), "w"])
         done = subprocess.run(
             ["bash", "-c", f"{words} | head -n 1; echo ${{PIPESTATUS[0]}}"],
             env=any_runtime.environment, capture_output=True, text=True, check=False, timeout=60,

@@ -70,7 +70,7 @@ class Place:
         """The words that start `substrate`."""
         if "COVERAGE_PROCESS_CONFIG" in os.environ:
             # The launcher skips `site`, and with it the hook that starts coverage.
-            return [str(PYTHON), "-c", _START]
+            return [str(PYTHON), "-P", "-c", _START]
         return [str(PROGRAM)]
 
     @property

@@ -24,6 +24,8 @@ from substrate.errors import (
     WorldNotFoundError,
     WorldStateError,
 )
+from substrate.filesystem.baseline import BASELINE_FILE
+from substrate.filesystem.known import KNOWN_FILE
 from substrate.filesystem.removal import remove_layers
 from substrate.record import record, replace
 from substrate.seccomp.cache import stale_entries
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
 
 REMOVED, FOUND, KEPT, FAILED = "removed", "found", "kept", "failed"
 _OWN_FILES = frozenset((CONFIG_FILE, GATE_FILE, STATE_FILE, STEPS_FILE))
+# Beside the layers, and nothing that a person could miss.
+_OWN_DATA = frozenset((OWNER_FILE, BASELINE_FILE, KNOWN_FILE))
 
 
 @record
@@ -270,7 +274,7 @@ def _holds_changes(path: str) -> bool:
         elif os.path.basename(folder) == "upper":
             if folders or files:
                 return True
-        elif set(files) - {OWNER_FILE}:
+        elif not _OWN_DATA.issuperset(files):
             return True
     return False
 
