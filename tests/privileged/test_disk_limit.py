@@ -93,6 +93,7 @@ def test_write_beyond_the_limit_fails_and_the_world_goes_on(
 
 
 @needs_quotas
+@requires("overlayfs.stacked")
 def test_layers_of_spans_are_counted_together_and_the_limit_goes_with_the_world(
     on_quotas: Runtime,
 ) -> None:

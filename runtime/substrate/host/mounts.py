@@ -60,6 +60,21 @@ def overlay_idmapped() -> str:
     return _try_in_directory(attempt)
 
 
+def overlay_stacked() -> str:
+    """Try an overlay over layers that are named one by one."""
+
+    def attempt(directory: str) -> None:
+        enter_private_mounts()
+        context = syscall("fsopen", b"overlay", Fsconfig.FSOPEN_CLOEXEC)
+        for name in ("first", "second"):
+            lower = f"{directory}/{name}"
+            os.mkdir(lower)
+            syscall("fsconfig", context, Fsconfig.SET_STRING, b"lowerdir+", lower.encode(), 0)
+        syscall("fsconfig", context, Fsconfig.CMD_CREATE, 0, 0, 0)
+
+    return _try_in_directory(attempt)
+
+
 def mount_setattr() -> str:
     """Try to make a whole tree of mounts read-only in one call."""
 

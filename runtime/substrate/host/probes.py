@@ -47,6 +47,8 @@ _ALL = (
     Probe("overlayfs.userxattr", "layers without root", mounts.overlay_userxattr, _NEWER_KERNEL),
     Probe("overlayfs.idmapped", "root's own project in a world", mounts.overlay_idmapped,
           _NEWER_KERNEL),
+    Probe("overlayfs.stacked", "a layer for each command of a world", mounts.overlay_stacked,
+          _NEWER_KERNEL),
     Probe("mount_setattr", "recursive read-only mounts", mounts.mount_setattr, _NEWER_KERNEL),
     Probe("idmapped_mounts", "uidMappings of a mount", mounts.idmapped, _NEWER_KERNEL),
     Probe("new_mount_api", "mounts prepared before the world exists", mounts.new_mount_api,
