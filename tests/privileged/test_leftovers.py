@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support import calls, injection
+from tests.support.examples import examples
 from tests.support.features import requires
 
 if TYPE_CHECKING:
@@ -42,17 +43,18 @@ def gc(runtime: Runtime, *words: str) -> list[dict[str, Any]]:
 
 
 KILLED: dict[str, tuple[tuple[str, ...], int]] = {
-    "create": (("create", "-b", "BUNDLE", "w"), 40),
-    "run": (("run", "-b", "BUNDLE", "w"), 40),
-    "run detached": (("run", "--detach", "-b", "BUNDLE", "w"), 25),
-    "delete": (("delete", "--force", "w"), 25),
+    "create": (("create", "-b", "BUNDLE", "w"), 12),
+    "run": (("run", "-b", "BUNDLE", "w"), 12),
+    "run detached": (("run", "--detach", "-b", "BUNDLE", "w"), 8),
+    "delete": (("delete", "--force", "w"), 8),
 }
 
 
 @requires("strace", "overlayfs.idmapped")
 @pytest.mark.parametrize("what", KILLED)
 def test_after_a_kill_at_any_step_a_world_is_whole_or_gone(runtime: Runtime, what: str) -> None:
-    template, samples = KILLED[what]
+    template, usual = KILLED[what]
+    samples = examples(usual)
     args = ("true",) if what == "run" else SLEEP
     bundle = layered(runtime, *args)
     words = [str(bundle) if word == "BUNDLE" else word for word in template]
