@@ -164,14 +164,19 @@ class Conversation:
         return self._early.pop(0) if self._early else self._read_socket(size)
 
     def _read_socket(self, size: int) -> Message:
-        try:
-            raw, control, _, _ = self._socket.recvmsg(size, _LARGEST_CONTROL, _MSG_CMSG_CLOEXEC)
-        except TimeoutError:
-            message = f"the setup process has not answered for {messages.ANSWER_TIMEOUT_S:.0f} s"
-            raise StepError(message, f"see /proc/{self.pid}/stack for where it waits") from None
-        except ConnectionResetError:
-            return b"", []
-        return raw, control
+        # That it ended without reading what we sent is told first, once, and what it said before
+        # that afterwards (sock_error() in the kernel's __skb_try_recv_datagram()).
+        for _ in range(2):
+            try:
+                raw, control, _, _ = self._socket.recvmsg(size, _LARGEST_CONTROL, _MSG_CMSG_CLOEXEC)
+            except TimeoutError:
+                waited = f"{messages.ANSWER_TIMEOUT_S:.0f} s"
+                message = f"the setup process has not answered for {waited}"
+                raise StepError(message, f"see /proc/{self.pid}/stack for where it waits") from None
+            except ConnectionResetError:
+                continue
+            return raw, control
+        return b"", []
 
     def _judge(self, raw: bytes, tag: bytes) -> int:
         if not raw:
