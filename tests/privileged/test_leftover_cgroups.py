@@ -92,7 +92,7 @@ def test_no_cgroup_is_left_by_a_kill_at_any_step(runtime: Runtime, verb: str) ->
     before = {folder for folder, _, _ in os.walk(mount)}
     steps = injection.steps_of(runtime, runtime.folder / "trace", *words)
     runtime("delete", "--force", "w").ok()
-    for step in steps[:: max(1, len(steps) // 12)]:
+    for step in steps[:: max(1, len(steps) // 6)]:
         injection.traced(runtime, runtime.folder / "trace", step, *words)
         runtime("gc").ok()
         if runtime.worlds():
