@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import stat
 from functools import partial
+from shlex import quote
 
 from substrate.cgroups.marked import find_marked, holds_process
 from substrate.cgroups.owned import open_world, remove_world
@@ -115,7 +116,7 @@ def collect(context: Context, sweep: Sweep) -> Iterator[Leftover]:
     yield from _lost_cgroups(context, sweep)
     for path in stale_entries(os.path.join(context.cache, "seccomp")):
         why = "a filter that was being written when its runtime died"
-        found = Leftover("file", path, why, f"rm {_quoted(path)}")
+        found = Leftover("file", path, why, f"rm {quote(path)}")
         yield sweep.take(found, partial(os.unlink, path))
 
 
@@ -153,7 +154,7 @@ def _judged(world: World, sweep: Sweep) -> Iterator[Leftover]:
     for name in names:
         if is_temporary(name) or (name == GATE_FILE and state.status == states.RUNNING):
             path = os.path.join(world.path, name)
-            found = Leftover("file", path, "its writer was killed", f"rm {_quoted(path)}")
+            found = Leftover("file", path, "its writer was killed", f"rm {quote(path)}")
             yield sweep.take(found, partial(world.remove_file, name))
     yield from _forgotten_spans(state, world.path, sweep)
 
@@ -166,7 +167,7 @@ def _forgotten_spans(state: State, owner: str, sweep: Sweep) -> Iterator[Leftove
     with world:
         for directory in forgotten(world, remove=not sweep.dry):
             why, outcome = "a command that has ended", FOUND if sweep.dry else REMOVED
-            yield Leftover("cgroup", directory, why, f"rmdir {_quoted(directory)}", outcome)
+            yield Leftover("cgroup", directory, why, f"rmdir {quote(directory)}", outcome)
 
 
 def _never_came_to_be(state: State, names: list[str]) -> str | None:
@@ -187,7 +188,7 @@ def _lost_layers(context: Context, world_id: str, sweep: Sweep) -> Iterator[Left
     owner = _owner_of_data(path)
     if owner is not None and owner != state:
         return  # of another state root, whose worlds we do not know
-    command = f"rm -r {_quoted(path)}"
+    command = f"rm -r {quote(path)}"
     if owner is None:
         why = "layers that do not say whose they are"
         yield Leftover("layers", path, why, command, KEPT)
@@ -204,7 +205,7 @@ def _lost_cgroups(context: Context, sweep: Sweep) -> Iterator[Leftover]:
         world_id = owner[len(context.root) + 1 :]
         if "/" in world_id:
             continue
-        command = f"echo 1 > {_quoted(directory + '/cgroup.kill')}; rmdir {_quoted(directory)}"
+        command = f"echo 1 > {quote(directory + '/cgroup.kill')}; rmdir {quote(directory)}"
         found = Leftover("cgroup", directory, "the world it was made for is gone", command)
         act = partial(remove_world, directory, owner)
         try:
@@ -281,11 +282,5 @@ def _holds_changes(path: str) -> bool:
 
 def _delete_command(world: World) -> str:
     context = world.context
-    root = f"--root {_quoted(context.root)} " if context.data == f"{context.root}-data" else ""
+    root = f"--root {quote(context.root)} " if context.data == f"{context.root}-data" else ""
     return f"substrate-runtime {root}delete --force {world.world_id}"
-
-
-def _quoted(path: str) -> str:
-    if path.replace("/", "").replace("-", "").replace(".", "").replace("_", "").isalnum():
-        return path
-    return "'" + path.replace("'", "'\\''") + "'"

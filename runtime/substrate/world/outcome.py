@@ -83,36 +83,32 @@ def of_span(span: SpanCgroup, usage: struct_rusage | None, hits: tuple[LimitHit,
     while the command ran may have been another one's doing.
     """
     from substrate.cgroups.statistics import read_statistics
+    from substrate.record import replace
 
-    plain = of_process(usage)
-    own = read_statistics(span.own.fd)
-    counted = own.memory_peak_bytes is not None
-    used = Resources(
-        cpu_ms=round(own.cpu_time_s * 1000) if own.cpu else plain.cpu_ms,
-        cpu_source=CGROUP if own.cpu else plain.cpu_source,
-        memory_peak=own.memory_peak_bytes if counted else plain.memory_peak,
-        memory_source=CGROUP if counted else plain.memory_source,
-        pids_peak=own.pids_peak,
-        survivors=len(span.survivors()),
+    used = replace(
+        _counted(read_statistics(span.own.fd), of_process(usage)), survivors=len(span.survivors())
     )
-    world = read_statistics(span.world.fd)
-    return _with_limits(used, _since(world, span.before), hits)
+    return _with_limits(used, _since(read_statistics(span.world.fd), span.before), hits)
 
 
 def of_world(cgroup: Cgroup, usage: struct_rusage | None, hits: tuple[LimitHit, ...]) -> Resources:
     """Return what a whole world has used, by its cgroup, which is still there."""
     from substrate.cgroups.statistics import read_statistics
 
-    plain, world = of_process(usage), read_statistics(cgroup.fd)
-    counted = world.memory_peak_bytes is not None
-    used = Resources(
-        cpu_ms=round(world.cpu_time_s * 1000) if world.cpu else plain.cpu_ms,
-        cpu_source=CGROUP if world.cpu else plain.cpu_source,
-        memory_peak=world.memory_peak_bytes if counted else plain.memory_peak,
-        memory_source=CGROUP if counted else plain.memory_source,
-        pids_peak=world.pids_peak,
-    )
-    return _with_limits(used, world, hits)
+    world = read_statistics(cgroup.fd)
+    return _with_limits(_counted(world, of_process(usage)), world, hits)
+
+
+def _counted(by: Statistics, plain: Resources) -> Resources:
+    """Return what a cgroup has counted, and what wait4(2) told where it counts nothing."""
+    from substrate.record import replace
+
+    used = replace(plain, pids_peak=by.pids_peak)
+    if by.cpu:
+        used = replace(used, cpu_ms=round(by.cpu_time_s * 1000), cpu_source=CGROUP)
+    if by.memory_peak_bytes is not None:
+        used = replace(used, memory_peak=by.memory_peak_bytes, memory_source=CGROUP)
+    return used
 
 
 def _with_limits(used: Resources, world: Statistics, hits: tuple[LimitHit, ...]) -> Resources:
