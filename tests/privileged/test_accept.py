@@ -284,6 +284,42 @@ def test_only_what_the_host_changed_after_the_span_began_is_a_conflict(
     assert (session.project / "a").read_text("utf-8") == "a person\nmore\n"
 
 
+def test_what_the_host_changed_before_layers_were_joined_is_still_a_conflict(
+    runtime: Runtime,
+) -> None:
+    session = Session(runtime, FILES)
+    session.span("s1", "rm a; chmod 700 d; echo more >>d/b; mv src/x.c src/y.c").ok()
+    session.span("s2", "chmod 600 d/b; chmod 600 d/c").ok()
+    time.sleep(0.05)
+    for name in ("a", "d/b", "d/c", "src/x.c"):
+        (session.project / name).write_text("a person\n", "utf-8")
+    (session.project / "d").chmod(0o750)
+    time.sleep(0.05)
+    expected = session.runtime("accept", "--json", "w").json()["conflicts"]
+    for later in ("s3", "s4"):  # what was joined is joined again with what came later
+        with session.stack() as stack:
+            stack.squash(stack.layers())
+        found = session.runtime("accept", "--json", "w").json()["conflicts"]
+        assert found == expected
+        session.span(later, f"echo x >{later}").ok()
+    assert {conflict["path"] for conflict in found} >= {"a", "d", "d/b", "d/c"}
+
+
+def test_what_the_host_changed_before_the_world_did_is_no_conflict_after_joining(
+    runtime: Runtime,
+) -> None:
+    session = Session(runtime, FILES)
+    session.span("s1", "echo x >new").ok()
+    (session.project / "a").write_text("a person\n", "utf-8")
+    time.sleep(0.05)
+    session.span("s2", "echo more >>a").ok()
+    session.span("s3", "chmod 600 a").ok()
+    with session.stack() as stack:
+        stack.squash(stack.layers())
+    runtime("accept", "w").ok()
+    assert (session.project / "a").read_text("utf-8") == "a person\nmore\n"
+
+
 def test_names_that_only_a_payload_would_choose_arrive_as_they_are(runtime: Runtime) -> None:
     script = (
         'python3 -c "import os\n'

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from substrate.world.stack import LayerStack
-from substrate.world.state import Layer
 from tests.support import calls
 from tests.support.features import requires
 from tests.support.spans import AT, Session
@@ -213,7 +211,7 @@ def test_snapshot_of_a_dropped_state_is_gone_with_it(any_runtime: Runtime) -> No
 def test_a_high_stack_is_made_lower_and_shows_the_same(any_runtime: Runtime) -> None:
     session = Session(any_runtime, FILES)
     uid, gid = session.runtime.uid, session.runtime.gid
-    with _library(session) as stack:
+    with session.stack() as stack:
         layers: list[SpanLayer] = []
         for number in range(1, 61):
             layers.append(stack.push(f"s{number}", layers))
@@ -309,13 +307,6 @@ def test_patch_of_a_span_applied_to_the_project_gives_what_the_span_saw(
         "a": "1\n2\n3\n4\n", "b": "no endmore", "new": "1\ntwo\n3\n4\n", "made": "x\ny",
         "link": "1\n2\n3\n4\n",
     }  # fmt: skip
-
-
-def _library(session: Session) -> LayerStack:
-    """Return the stack of a session's world as the library has it."""
-    data, runtime = str(session.data), session.runtime
-    userxattr = calls.state(runtime, "w")["substrate"]["project"]["userxattr"]
-    return LayerStack(Layer(str(session.project), AT, f"{data}/layer", userxattr), data)
 
 
 def _diff_settings(**settings: Any) -> dict[str, Any]:

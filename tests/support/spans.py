@@ -6,7 +6,9 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from tests.support import bundles
+from substrate.world.stack import LayerStack
+from substrate.world.state import Layer
+from tests.support import bundles, calls
 from tests.support.attack import host_view_bundle
 from tests.support.calls import public_directory
 
@@ -70,6 +72,12 @@ class Session:
         """Return the names of the layers of spans, the lowest first."""
         names = [path.name for path in (self.data / "layers").glob("[0-9]*")]
         return sorted(names, key=lambda name: int(name.partition(".")[0]))
+
+    def stack(self) -> LayerStack:
+        """Return the stack of the world as the library has it."""
+        userxattr = calls.state(self.runtime, "w")["substrate"]["project"]["userxattr"]
+        layer = Layer(str(self.project), AT, f"{self.data}/layer", userxattr)
+        return LayerStack(layer, str(self.data))
 
     def record(self, span_id: str) -> dict[str, Any]:
         """Return what is stored of a span."""

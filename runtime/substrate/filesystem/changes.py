@@ -10,7 +10,7 @@ import os
 
 from substrate.filesystem.items import Item
 from substrate.filesystem.marks import origin_inode
-from substrate.kernel.files import birth_ns
+from substrate.filesystem.since import copied_ns, read_since
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from substrate.filesystem.diff import Changes
     from substrate.filesystem.entries import FsDiff
     from substrate.filesystem.merged import Hit, Part
+    from substrate.filesystem.since import Since
 
 
 class LayerChanges:
@@ -31,7 +32,7 @@ class LayerChanges:
         self._changes = changes
         self.baseline = baseline
         self.diff: FsDiff
-        self._began: dict[int, int] = {}
+        self._since: dict[int, Since] = {}
 
     def __enter__(self) -> Self:
         self._changes.__enter__()
@@ -68,7 +69,9 @@ class LayerChanges:
 
         What the host did to that file before is in the change, or was seen by the world.
         """
-        return max(birth_ns(item.folder.fd(), item.name), self.baseline.created_ns)
+        level = self._merged.trees.index(item.folder.tree)
+        copied = copied_ns(self._since_of(level), item.folder, item.name, item.status.st_ino)
+        return max(copied, self.baseline.created_ns)
 
     def origin(self, item: Item) -> int:
         """Return the inode of the project's file an item was made from, 0 when unknown."""
@@ -179,7 +182,9 @@ class LayerChanges:
         created = self.baseline.created_ns
         if level == self._merged.uppers - 1:
             return created
-        if level not in self._began:
-            fd = self._merged.trees[level].root.fd()
-            self._began[level] = max(birth_ns(fd, "."), created)
-        return self._began[level]
+        return max(self._since_of(level).began_ns, created)
+
+    def _since_of(self, level: int) -> Since:
+        if level not in self._since:
+            self._since[level] = read_since(self._merged.trees[level].root.fd())
+        return self._since[level]

@@ -16,6 +16,7 @@ from substrate.filesystem.compare import Unreadable, read_chunks
 from substrate.filesystem.descriptors import Tree
 from substrate.filesystem.layers import copy_root
 from substrate.filesystem.merged import Merged, as_item
+from substrate.filesystem.since import Since, copied_ns, read_since
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,18 +26,21 @@ if TYPE_CHECKING:
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def squash(uppers: list[str], lowers: list[str], xattr_prefix: str, target: str) -> None:
+def squash(uppers: list[str], lowers: list[str], xattr_prefix: str, target: str) -> Since:
     """Fill the empty directory `target` with what `uppers` show over `lowers`, topmost first.
 
     All are at rest, and `target` is on their file system. What was copied is on the disk then.
+    Returns when the world took over what it holds, to be kept beside it (`write_since`).
     Raises `SubstrateError` for a file that cannot be read; `target` may then be half full.
     """
     trees: list[Tree] = []
     try:
         trees += [Tree(path) for path in (*uppers, *lowers)]
         with Tree(target) as made:
-            _Squash(Merged(trees, len(uppers), xattr_prefix), made).run()
+            squashing = _Squash(Merged(trees, len(uppers), xattr_prefix), made)
+            squashing.run()
         copy_root(uppers[0], target)
+        return squashing.since()
     finally:
         for tree in trees:
             tree.close()
@@ -51,6 +55,12 @@ class _Squash:
         # Directories with what they are copies of: finished from the deepest up, because what is
         # made in a directory changes its times, and its mode may forbid making anything.
         self._folders: list[tuple[Folder, Hit]] = []
+        self._since = [read_since(tree.root.fd()) for tree in merged.trees[: merged.uppers]]
+        self._copied_ns: dict[int, int] = {}
+
+    def since(self) -> Since:
+        """Return when the world took over what was made."""
+        return Since(min(since.began_ns for since in self._since), self._copied_ns)
 
     def run(self) -> None:
         """Make everything."""
@@ -72,8 +82,8 @@ class _Squash:
                 hits, where = merged.lookup(rest, name, place)
                 if stat.S_ISDIR(status.st_mode):
                     inner = merged.below(hits, where)
-                    self._make_folder(target, name, hits[0], inner, place)
                     upper = [hit for hit in hits if hit.level < merged.uppers]
+                    self._make_folder(target, name, upper, inner, place)
                     waiting.append((target.child(name), merged.parts_of(upper), inner))
                 else:
                     self._make_file(target, name, hits, where)
@@ -82,7 +92,7 @@ class _Squash:
             _copy_metadata(fd, source, merged.prefix)
 
     def _make_folder(
-        self, target: Folder, name: str, top: Hit, inner: Directory | None, place: str
+        self, target: Folder, name: str, upper: list[Hit], inner: Directory | None, place: str
     ) -> None:
         os.mkdir(name, 0o700, dir_fd=target.fd())
         made, prefix = target.child(name), self._merged.prefix
@@ -90,12 +100,15 @@ class _Squash:
             os.setxattr(made.fd(), prefix + "opaque", b"y")
         elif inner.path != place:
             os.setxattr(made.fd(), prefix + "redirect", os.fsencode(f"/{inner.path}"))
-        self._folders.append((made, top))
+        self._keep_moment(os.fstat(made.fd()), upper)
+        self._folders.append((made, upper[0]))
 
     def _make_file(self, target: Folder, name: str, hits: list[Hit], where: str) -> None:
         top = hits[0]
         if not top.is_metacopy:
             _link(top.folder, top.name, target, name)
+            if top.status.st_ino in self._since[top.level].copied_ns:
+                self._keep_moment(top.status, [top])
             return
         known = self._written.get(top.status.st_ino)
         if known is not None:
@@ -105,12 +118,15 @@ class _Squash:
         content = next((hit for hit in hits if not hit.is_metacopy), None)
         fd = os.open(name, _NEW_FILE, 0o600, dir_fd=target.fd())
         try:
+            upper = [hit for hit in hits if hit.level < self._merged.uppers]
+            self._keep_moment(os.fstat(fd), upper)
             if content is None:
                 raise _unreadable(top)
             if content.level < self._merged.uppers:
                 for chunk in read_chunks(as_item(hits, "")):
                     os.write(fd, chunk)
                 os.fsync(fd)
+                self._copy_origin(fd, upper[-1])
             else:
                 os.ftruncate(fd, top.status.st_size)
                 self._copy_marks(fd, top, where)
@@ -119,6 +135,21 @@ class _Squash:
             raise _unreadable(top) from None
         finally:
             os.close(fd)
+
+    def _keep_moment(self, made: os.stat_result, sources: list[Hit]) -> None:
+        self._copied_ns[made.st_ino] = min(
+            copied_ns(self._since[hit.level], hit.folder, hit.name, hit.status.st_ino)
+            for hit in sources
+        )
+
+    def _copy_origin(self, fd: int, lowest: Hit) -> None:
+        """Let it be known as a copy of what the lowest of the layers copied."""
+        key, where = self._merged.prefix + "origin", lowest.folder.proc_path(lowest.name)
+        try:
+            os.setxattr(fd, key, os.getxattr(where, key, follow_symlinks=False))
+        except OSError as error:
+            if error.errno != errno.ENODATA:  # new in that layer
+                raise
 
     def _copy_marks(self, fd: int, top: Hit, where: str) -> None:
         prefix = self._merged.prefix

@@ -174,6 +174,7 @@ class LayerStack:
 
         They are the lowest ones, the lowest first. Raises `SubstrateError`.
         """
+        from substrate.filesystem.since import write_since
         from substrate.filesystem.squash import squash
 
         new = f"{self.data}/{LAYERS}/{_NEW}"
@@ -184,7 +185,7 @@ class LayerStack:
         uppers = [f"{self.path(layer)}/upper" for layer in reversed(layers)]
         lowers = [f"{self.path(BASE_LAYER)}/upper", self.layer.project]
         prefix = "user.overlay." if self.layer.userxattr else "trusted.overlay."
-        squash(uppers, lowers, prefix, f"{new}/upper")
+        write_since(new, squash(uppers, lowers, prefix, f"{new}/upper"))
         whole = SpanLayer(layers[-1].number, f"{SQUASHED}{layers[0].first}")
         # From here on the new one counts, and those it is made of do not: see read_layers.
         os.rename(new, self.path(whole))
