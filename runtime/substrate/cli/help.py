@@ -105,7 +105,7 @@ class _VerbCommand(click.Command):
 
 
 def _command(shown: table.Program, verb: table.Verb) -> click.Command:
-    params: list[click.Parameter] = [_operand(shown, operand) for operand in verb.operands]
+    params: list[click.Parameter] = [_operand(shown, verb, operand) for operand in verb.operands]
     if verb.takes_command:
         params.append(
             click.Argument(
@@ -126,10 +126,13 @@ def _command(shown: table.Program, verb: table.Verb) -> click.Command:
     return command
 
 
-def _operand(shown: table.Program, operand: table.Operand) -> click.Argument:
+def _operand(shown: table.Program, verb: table.Verb, operand: table.Operand) -> click.Argument:
+    name = operand.name.lower()
+    if any(f"--{name}" in option.names for option in verb.options):
+        name += "_operand"
     metavar = operand.name + ("…" if operand.repeat else "")
     return click.Argument(
-        [operand.name.lower()],
+        [name],
         required=operand.required,
         nargs=-1 if operand.repeat else 1,
         type=click.Choice(operand.choices) if operand.choices else None,

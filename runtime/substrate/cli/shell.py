@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
+    from substrate.cli.grammar import Verb
     from substrate.cli.parse import Values
+
+_HELP = "substrate.cli.front.help"
 
 
 def main(words: Sequence[str]) -> int:
@@ -54,8 +57,7 @@ def call_verb(words: Sequence[str], given: Arguments) -> int:
     """Carry out a verb with the options that stood before another command line."""
     if not words or (verb := PROGRAM.verb_named(words[0])) is None:
         raise unknown_verb(PROGRAM, words[0] if words else "")
-    values = given.values()
-    return _call(verb.module, parse_verb(PROGRAM, verb, words[1:], values))
+    return _call_verb(verb, words[1:], given.values())
 
 
 def _run(words: Sequence[str], values: Values) -> int:
@@ -64,14 +66,14 @@ def _run(words: Sequence[str], values: Values) -> int:
         write(f"substrate version {__version__}\n")
         return 0
     if shortcut == "help":
-        return _call("substrate.cli.front.help", Arguments("help", values))
+        return _call(_HELP, Arguments("help", values))
     if "trace" in values:
         return _show_span(Arguments("", values))
     if "command" in values or not rest:
         return _call("substrate.cli.front.command", Arguments("", values, (), tuple(rest)))
     verb = PROGRAM.verb_named(rest[0])
     if verb is not None:
-        return _call(verb.module, parse_verb(PROGRAM, verb, rest[1:], values))
+        return _call_verb(verb, rest[1:], values)
     if "/" in rest[0] or os.path.isfile(rest[0]):
         return _call("substrate.cli.front.command", Arguments("", values, (), tuple(rest)))
     raise unknown_verb(PROGRAM, rest[0])
@@ -82,6 +84,12 @@ def _show_span(arguments: Arguments) -> int:
 
     show_span(arguments, arguments.text("trace") or "")
     return 0
+
+
+def _call_verb(verb: Verb, words: Sequence[str], values: Values) -> int:
+    arguments = parse_verb(PROGRAM, verb, words, values)
+    # `VERB --help` comes back as the verb `help`.
+    return _call(verb.module if arguments.verb == verb.name else _HELP, arguments)
 
 
 def _call(name: str, arguments: Arguments) -> int:

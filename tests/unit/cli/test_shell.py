@@ -9,6 +9,9 @@ import pytest
 
 from substrate import __version__
 from substrate.cli import doctor, shell
+from substrate.cli.front.table import PROGRAM
+from substrate.cli.help import render
+from substrate.cli.parse import Arguments
 from substrate.host.probes import PROBES
 
 if TYPE_CHECKING:
@@ -44,6 +47,17 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str], golden: Golden) ->
     assert __version__ in capsys.readouterr().out
     assert shell.main(["--help"]) == 0
     golden("cli/shell.txt", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("verb", [verb.name for verb in PROGRAM.verbs])
+def test_the_help_of_every_verb_is_had_in_every_usual_way(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["help", verb], [verb, "--help"], [verb, "-h"]):
+        assert shell.main(words) == 0
+        assert capsys.readouterr().out == render(PROGRAM, verb, 80)
+    assert shell.call_verb([verb, "--help"], Arguments("", {})) == 0
+    assert capsys.readouterr().out == render(PROGRAM, verb, 80)
 
 
 @pytest.mark.parametrize(
