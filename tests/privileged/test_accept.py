@@ -219,13 +219,33 @@ def test_discard_forgets_everything_or_a_part(any_runtime: Runtime) -> None:
     assert "nothing to discard" in desk("discard").ok().stdout
 
 
+def test_a_part_is_discarded_of_what_several_spans_have_changed(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    session.span("s1", "echo more >>a; mkdir new; echo n >new/n; rm d/c").ok()
+    session.span("s2", "echo again >>a; echo z >new/z; rm src/x.c; chmod 600 d/b").ok()
+    before, layers = session.lines(), session.layers()
+    shown = any_runtime("discard", "--dry-run", "w", "a", "new/z", "d").ok().stdout.splitlines()
+    assert shown[:-1] == ["~ a", "m d/b", "- d/c", "+ new/z"]
+    assert (session.lines(), session.layers()) == (before, layers)
+    any_runtime("discard", "w", "a", "new/z", "d").ok()
+    assert session.lines() == ["+ new/", "+ new/n", "- src/x.c"]
+    assert session.span("s3", "cat a d/c; ls new src; echo 3 >>a").ok().stdout == (
+        "one\nthree\nnew:\nn\n\nsrc:\ny.h\n"
+    )
+    assert session.lines("s2") == ["~ a", "m d/b", "+ new/z", "- src/x.c"]
+    any_runtime("accept", "w").ok()
+    assert (session.project / "a").read_text("utf-8") == "one\n3\n"
+
+
 def test_a_part_that_others_were_made_from_is_not_discarded_alone(runtime: Runtime) -> None:
-    desk = Desk(runtime, CHANGES)
+    desk = Desk(runtime, "mv a b; echo other >a; mv d e")
     before = desk.lines()
     refused = desk("discard", "a")
     assert refused.status == 5
-    assert "was moved" in refused.stderr
+    assert "b was made from it" in refused.stderr
     assert desk.lines() == before
+    desk("discard", "d").ok()
+    assert desk.lines() == [line for line in before if "d/" not in line]
 
 
 def test_a_world_that_runs_keeps_its_layer_and_what_is_accepted_compares_equal(

@@ -12,9 +12,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from substrate.filesystem.clashes import first_clash
 from substrate.filesystem.diff import diff_layers
 from substrate.filesystem.squash import squash
+from tests.privileged.test_discard_changes import without
 from tests.privileged.test_overlay_diff import SETTINGS, changing, check, setups
+from tests.support.accepting import differences
 from tests.support.examples import examples
 from tests.support.overlay import OverlayHost
 
@@ -48,6 +51,7 @@ def play(
         for number, actions in enumerate(spans, 1):
             results.append(_span(host, directory, number, actions, lowers))
         diff = diff_layers(lowers[:-1], lowers[-1:], host.prefix)
+        _dropped(host, directory, lowers, results)
         _squashed(host, directory, lowers, (results[0][0], results[-1][1]))
         return [*results, (results[0][0], results[-1][1], diff)]
     finally:
@@ -71,6 +75,29 @@ def _span(
     diff = diff_layers([upper], lowers, host.prefix)
     lowers.insert(0, upper)
     return before, after, diff
+
+
+def _dropped(
+    host: OverlayHost,
+    directory: str,
+    lowers: list[str],
+    results: list[tuple[Snapshot, Snapshot, FsDiff]],
+) -> None:
+    """Check that without the layer of a span, where one can go, exactly its changes are gone."""
+    for number, (before, _, diff) in enumerate(results):
+        if any(first_clash(diff, later) is not None for _, _, later in results[number + 1 :]):
+            continue
+        place = len(results) - 1 - number
+        left = [*lowers[:place], *lowers[place + 1 :]]
+        if len(left) < 2:
+            continue
+        host.show(directory, [os.path.basename(path) for path in left])
+        try:
+            shown = host.snapshot(f"{directory}/merged")
+        finally:
+            host.unmount(directory)
+        expected = without(before, results[-1][1], diff.entries, {})
+        assert differences(expected, shown, folder_times=False, untimed=set(diff.touched)) == []
 
 
 def _squashed(

@@ -232,6 +232,27 @@ def test_a_high_stack_is_made_lower_and_shows_the_same(any_runtime: Runtime) -> 
     assert session.lines() == []
 
 
+def test_what_one_span_changed_is_dropped_from_the_middle(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    session.span("s1", "echo two >>a; mkdir new; echo n >new/n").ok()
+    session.span("s2", "rm d/b; echo late >late").ok()
+    session.span("s3", "echo z >new/z; chmod 600 d/c").ok()
+    refused = any_runtime("discard", "--span", "s1", "w")
+    assert refused.status == 5
+    assert "new/z was changed by s3" in refused.stderr
+    assert any_runtime("discard", "--span", "s2", "w", "a").status == 2
+    before = session.lines()
+    any_runtime("discard", "--dry-run", "--span", "s2", "w").ok()
+    assert session.lines() == before
+    assert any_runtime("discard", "--span", "s2", "w").ok().stdout == (
+        "discarded 1 new, 1 deleted (+5 B, -4 B)\n"
+    )
+    assert session.lines() == ["~ a", "m d/c", "+ new/", "+ new/n", "+ new/z"]
+    assert session.lines("s2") == ["- d/b", "+ late"]
+    assert any_runtime("discard", "--span", "s2", "w").status == 1
+    assert session.span("s4", "cat d/b; ls").ok().stdout == "two\na\nd\nnew\n"
+
+
 def test_files_are_hashed_as_the_bundle_says(runtime: Runtime) -> None:
     big = "x" * 5000
     session = Session(runtime, FILES | {"big": big}, bundle=_diff_settings(smallFileLimit=4096))

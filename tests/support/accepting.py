@@ -14,6 +14,7 @@ from substrate.filesystem.changes import LayerChanges
 from substrate.filesystem.choosing import choose
 from substrate.filesystem.diff import Changes
 from substrate.filesystem.discard import plan_discard
+from substrate.filesystem.entries import RENAME
 from substrate.filesystem.index import index_path
 from substrate.filesystem.journal import Record, Store
 from substrate.filesystem.known import Known
@@ -26,6 +27,7 @@ from substrate.filesystem.undo import finish, undo
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
+    from substrate.filesystem.entries import Entry
     from tests.support.overlay import OverlayHost, Snapshot
 
 # Longer than a tick of the clock that files are stamped with.
@@ -130,8 +132,8 @@ class Stand:
         else:
             set_redirects(self.layer, how.get("redirects", ()), self.host.prefix)
 
-    def discard(self, paths: list[str]) -> set[str]:
-        """Discard a part, as the verb does; the paths of the entries that it took."""
+    def discard(self, paths: list[str]) -> list[Entry]:
+        """Discard a part, as the verb does; the entries that it took."""
         store = Store(f"{self.folder}/discard")
         store.prepare()
         upper_path = f"{self.layer}/upper"
@@ -145,7 +147,13 @@ class Stand:
                 transaction = Transaction(store, upper, Known(store.path), warn, ignore_progress)
                 transaction.make(record, operations, lambda _: None, store.place(1), "stand")
         shutil.rmtree(store.path)
-        return {path for entry in chosen for path in (entry.path, entry.origin) if path}
+        return chosen
+
+    def renames(self) -> dict[str, str]:
+        """Return old path -> new path of everything that was moved."""
+        with self._changes() as changes:
+            entries = changes.diff.entries
+            return {e.origin: e.path for e in entries if e.change == RENAME}
 
     def diff(self) -> list[str]:
         """Return what is still in the layer, in words."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from substrate.cli.grammar import JSON, MANY, NUMBER, Operand, Option, Verb
+from substrate.cli.grammar import JSON, MANY, NUMBER, TEXT, Operand, Option, Verb
 
+DISCARD_SPAN = Option(("--span",), "Drop what this span changed, and only that.", TEXT, "SPAN")
 _DRY_RUN = Option(("--dry-run",), "Only show what would be done.")
 
 ACCEPT_VERBS = (
@@ -36,10 +37,15 @@ ACCEPT_VERBS = (
         "discard",
         "Forget changes of a world",
         "Drops what `diff` shows, all of it or that at the PATHs, from the layers of a world whose"
-        " processes have ended. The project stays as it is.",
-        ("substrate-runtime discard web", "substrate-runtime discard web build '**/*.o'"),
+        " processes have ended. The project stays as it is. With --span what one span changed goes,"
+        " unless a later one changed the same or goes on from it.",
+        (
+            "substrate-runtime discard web",
+            "substrate-runtime discard web build '**/*.o'",
+            "substrate-runtime discard --span 00f067aa0ba902b7 web",
+        ),
         (Operand("ID"), Operand("PATH", required=False, repeat=True)),
-        (_DRY_RUN, JSON),
+        (DISCARD_SPAN, _DRY_RUN, JSON),
     ),
     Verb(
         "undo",

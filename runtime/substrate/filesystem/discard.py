@@ -37,9 +37,6 @@ def plan_discard(
 
     Raises `RefusedError` for what cannot be taken out without changing what the rest means.
     """
-    for path, _ in changes.redirects():
-        message = f"discarding a part: {quote(path)} was moved, and the layer knows it by that"
-        raise RefusedError(message, _WHOLE)
     planning = _Planning(changes, chosen, upper, project)
     for entry in chosen:
         planning.add(entry)
@@ -65,8 +62,9 @@ class _Planning:
         self._origins = {
             changes.origin(item): entry.path
             for entry in self._rest
-            if (item := entry.item) is not None and item.kind != "dir"
+            if (item := entry.item) is not None
         }
+        self._moved = [(path, old) for path, old in changes.redirects() if path != old]
         self._outs: dict[str, Operation] = {}
         self._sets: list[Operation] = []
 
@@ -76,10 +74,12 @@ class _Planning:
             self._show_again(entry, entry.path)
         elif entry.change == RENAME:
             self._check_rename(entry)
+            self._check_nothing_shows(entry)
             self._take_out(entry, entry.path)
             self._show_again(entry, entry.origin)
         elif entry.change == WRITE:
             if not _is_inside(entry.path, self._going):
+                self._check_nothing_shows(entry)
                 self._take_out(entry, entry.path)
         elif not _is_inside(entry.path, self._going):
             self._uncover(entry)
@@ -129,10 +129,27 @@ class _Planning:
         status = self._project.status(before)
         if status is None:
             self._refuse(entry, "the project has it no more")
-        # The kernel takes a file and what was copied from it for one, when it shows both.
-        other = self._origins.get(status.st_ino)
-        if other is not None:
+        # The kernel takes what is in the project and a copy of it for one, when it shows both.
+        other = self._origins.get(status.st_ino) or self._moved_from(before)
+        if other is not None and other != path:
             self._refuse(entry, f"{quote(other)} was made from it")
+
+    def _check_nothing_shows(self, entry: Entry) -> None:
+        """Refuse where something of the project would come to light in the place of what is new."""
+        folder, _, name = entry.path.rpartition("/")
+        below = self._changes.below(folder)
+        if below is None or below == folder:
+            return
+        if self._project.status(f"{below}/{name}" if below else name) is not None:
+            self._refuse(entry, "its directory was moved, and hides another of that name")
+
+    def _moved_from(self, before: str) -> str | None:
+        """Return what was at a path of the project, or in it, and stays under another name."""
+        for path, old in self._moved:
+            stays = path not in self._going and not _is_inside(path, self._going)
+            if stays and (old == before or _is_inside(old, {before})):
+                return path
+        return None
 
     def _check_rename(self, entry: Entry) -> None:
         for other in self._rest:

@@ -16,7 +16,7 @@ from substrate.filesystem.removal import remove_layers
 from substrate.filesystem.rest import empty_layer, set_redirects
 from substrate.filesystem.transaction import recover
 from substrate.filesystem.undo import finish, has_unfinished
-from substrate.world.diff import world_changes
+from substrate.world.diff import layer_alone, world_changes
 from substrate.world.kill import world_processes
 from substrate.world.span import is_at_rest
 from substrate.world.stack import BASE_LAYER, LAYERS, LayerStack
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from substrate.world.context import Context
+    from substrate.world.stack import SpanLayer
     from substrate.world.state import Layer, State
 
 STORE, DISCARD = "accept", "discard"
@@ -82,8 +83,23 @@ class Changing:
         """Complete what an accept leaves for after its commit."""
         finish(self.store, None if self.lives else self.settle)
 
-    def changes(self) -> LayerChanges:
-        """Return the changes of the world, to be entered.
+    def join_layers(self) -> SpanLayer:
+        """Make one layer of those that spans have left, and return it; the world's own if none.
+
+        Nothing of the world runs. Raises `RefusedError` when both hold changes.
+        """
+        layers = self.stack.layers()
+        if not layers:
+            return BASE_LAYER
+        if not self.stack.is_empty(BASE_LAYER, None):
+            message = "changing a part: it is spread over the world's own layer and those of spans"
+            raise RefusedError(message, f"substrate-runtime discard {self.world_id}")
+        if len(layers) > 1:
+            self.stack.squash(layers)
+        return self.stack.layers()[-1]
+
+    def changes(self, alone: SpanLayer | None = None) -> LayerChanges:
+        """Return the changes of the world, to be entered; `alone` is the layer that has them all.
 
         Raises `RefusedError` when its project is another directory now.
         """
@@ -91,7 +107,8 @@ class Changing:
         if not baseline.is_root(os.fstat(self.project.fd)):
             message = f"{self.layer.project} is not the directory {self.world_id} was made over"
             raise RefusedError(message, "move it back, or look at the diff and delete the world")
-        return LayerChanges(world_changes(self.state), baseline)
+        found = world_changes(self.state) if alone is None else layer_alone(self.state, alone)
+        return LayerChanges(found, baseline)
 
     def forget_everything(self) -> None:
         """Forget every change of the world; a call that is killed here is continued."""

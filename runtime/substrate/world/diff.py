@@ -130,12 +130,22 @@ def world_changes(state: State) -> Changes:
 
 def layer_changes(state: State, layer: SpanLayer) -> Changes:
     """Return the changes of one layer against those below it, to be entered."""
-    upper, project = _upper(state, layer), _project(state)
     if not layer.number:
-        return Changes([upper], [project], _prefix(state), index_path(upper, ""))
+        return layer_alone(state, layer)
+    upper, project = _upper(state, layer), _project(state)
     below = [one for one in read_layers(state.data) if one.number < layer.number]
     lowers = [_upper(state, one) for one in (*reversed(below), BASE_LAYER)]
     return Changes([upper], [*lowers, project], _prefix(state))
+
+
+def layer_alone(state: State, layer: SpanLayer) -> Changes:
+    """Return the changes of a layer against the project, to be entered, as if there were no other.
+
+    It is the world's own, or one over that when that is empty.
+    """
+    upper = _upper(state, layer)
+    index = "" if layer.number else index_path(upper, "")
+    return Changes([upper], [_project(state)], _prefix(state), index)
 
 
 def _layered(context: Context, world_id: str) -> State:

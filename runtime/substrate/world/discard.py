@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from substrate.errors import RefusedError, WorldStateError
+from substrate.errors import WorldStateError
 from substrate.filesystem.choosing import choose
 from substrate.filesystem.discard import plan_discard
 from substrate.filesystem.entries import make_diff
@@ -57,20 +57,28 @@ def discard(
             chosen = choose(changes.diff.entries, wanted, parents=False)
             found = Discarded(world_id, make_diff(list(chosen)))
             whole = len(chosen) == len(changes.diff.entries)
-            if not whole:
-                if not changes.is_single:
-                    message = "discarding a part: it is spread over the layers of several spans"
-                    raise RefusedError(message, f"substrate-runtime discard {world_id}")
-                upper_path = os.path.join(changing.layer.directory, "upper")
-                with Project(upper_path) as upper:
-                    operations = plan_discard(changes, chosen, upper, changing.project)
-                    if not dry_run:
-                        entry = Record(upper_path, *_identity(upper))
-                        entry.operations = operations
-                        _take_out(changing, upper, entry, warn, progress)
         if whole and not dry_run:
             changing.forget_everything()
+        elif not whole:
+            _discard_part(changing, wanted, warn, progress, dry_run=dry_run)
     return found
+
+
+def _discard_part(
+    changing: Changing, wanted: list[str], warn: Callable[[str], None], progress: Progress,
+    *, dry_run: bool,
+) -> None:  # fmt: skip
+    if dry_run and len(changing.stack.layers()) > 1:
+        return  # what is planned on one layer cannot be planned before there is one
+    layer = changing.join_layers()
+    upper_path = os.path.join(changing.stack.path(layer), "upper")
+    with changing.changes(layer) as changes, Project(upper_path) as upper:
+        chosen = choose(changes.diff.entries, wanted, parents=False)
+        operations = plan_discard(changes, chosen, upper, changing.project)
+        if not dry_run:
+            entry = Record(upper_path, *_identity(upper))
+            entry.operations = operations
+            _take_out(changing, upper, entry, warn, progress)
 
 
 def _identity(upper: Project) -> tuple[int, int]:

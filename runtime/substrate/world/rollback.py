@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from substrate.errors import RefusedError, UnsupportedError, UsageError, WorldStateError
-from substrate.filesystem.entries import DELETE, RENAME, WRITE
+from substrate.printable import quote
 from substrate.world import state as states
 from substrate.world.kill import world_processes
 from substrate.world.listing import read_state
@@ -73,11 +73,13 @@ def snapshot(context: Context, world_id: str, name: str) -> None:
             raise WorldStateError(message, "choose another name") from None
 
 
-def drop_span(context: Context, world_id: str, span_id: str) -> None:
-    """Drop the layer of one span, wherever it is in the stack.
+def drop_span(context: Context, world_id: str, span_id: str, *, dry_run: bool = False) -> FsDiff:
+    """Drop the layer of one span, wherever it is in the stack; return what the span changed.
 
-    Raises `RefusedError` when a later span changed, or went on from, what it changed.
+    `dry_run`: only find out whether it can be done. Raises `RefusedError` when a later span
+    changed, or went on from, what it changed, `WorldStateError` when it has no layer.
     """
+    from substrate.filesystem.clashes import first_clash
     from substrate.world.diff import span_diff
 
     state, owner = _open(context, world_id)
@@ -85,14 +87,16 @@ def drop_span(context: Context, world_id: str, span_id: str) -> None:
     with LayerStack(state.layer, state.data) as stack:
         _refuse_alive(state, owner)
         layer = _layer_of(stack, span_id)
-        mine = _claims(span_diff(state, span_id))
+        mine = span_diff(state, span_id)
         for later in (one for one in stack.layers() if one.number > layer.number):
-            theirs = _claims(span_diff(state, later.span_id))
-            path = next(_clashes(mine, theirs), None)
+            path = first_clash(mine, span_diff(state, later.span_id))
             if path is not None:
-                message = f"dropping span {span_id}: {path} was changed again by {later.span_id}"
-                raise RefusedError(message, f"substrate-runtime rollback {world_id} SPAN")
-        stack.drop(layer)
+                message = f"dropping span {span_id}: {quote(path)} was changed by {later.span_id}"
+                hint = f"substrate-runtime rollback {world_id} SPAN drops both"
+                raise RefusedError(message, hint)
+        if not dry_run:
+            stack.drop(layer)
+    return mine
 
 
 def _open(context: Context, world_id: str) -> tuple[State, str]:
@@ -145,25 +149,3 @@ def _layer_of(stack: LayerStack, span_id: str) -> SpanLayer:
             return layer
     message = f"the span {span_id} has no layer of its own"
     raise WorldStateError(message, "it changed nothing, shared another's layer, or was dropped")
-
-
-def _claims(diff: FsDiff) -> dict[str, bool]:
-    """Return each path a span changed, and whether all below it depends on that."""
-    claims: dict[str, bool] = {}
-    for entry in diff.entries:
-        whole = entry.change in (WRITE, DELETE, RENAME) or entry.kind_before not in {"", "dir"}
-        claims[entry.path] = claims.get(entry.path, False) or whole
-        if entry.origin:
-            claims[entry.origin] = True
-    return claims
-
-
-def _clashes(mine: dict[str, bool], theirs: dict[str, bool]) -> Iterator[str]:
-    for one, other in ((mine, theirs), (theirs, mine)):
-        for path in other:
-            if path in one:
-                yield path
-            names = path.split("/")
-            for length in range(1, len(names)):
-                if one.get("/".join(names[:length])):
-                    yield path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from substrate.cli.accept_verbs import DISCARD_SPAN
 from substrate.cli.grammar import (
     CHOICE,
     FLAG,
@@ -124,10 +125,11 @@ _VERBS = (
         "discard",
         "Forget changes of the session",
         "Drops what `diff` shows, all of it or that at the PATHs, once no process of the session"
-        " uses it any more. The real project stays as it is.",
-        ("substrate discard build", "substrate discard --dry-run"),
+        " uses it any more. The real project stays as it is. With --span what one command changed"
+        " goes, unless a later one changed the same or goes on from it.",
+        ("substrate discard build", "substrate discard --span 00f067aa0ba902b7"),
         (_PATHS,),
-        (_DRY_RUN, JSON),
+        (DISCARD_SPAN, _DRY_RUN, JSON),
     ),
     _verb(
         "undo",

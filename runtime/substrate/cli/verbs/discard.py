@@ -9,8 +9,10 @@ from substrate.cli.calls import context_of
 from substrate.cli.progress import ProgressLine
 from substrate.cli.report import warn
 from substrate.cli.terminal import has_colour, write
+from substrate.errors import UsageError
 from substrate.filesystem.render import change_lines, stat_line
-from substrate.world.discard import discard
+from substrate.world.discard import Discarded, discard
+from substrate.world.rollback import drop_span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +24,16 @@ def run(arguments: Arguments) -> int:
     line = ProgressLine("discarding")
     dry_run = arguments.flag("dry_run")
     world_id, paths = arguments.operands[0], arguments.operands[1:]
+    span = arguments.text("span")
     try:
-        done = discard(context_of(arguments), world_id, paths, warn, line, dry_run=dry_run)
+        if span is None:
+            done = discard(context_of(arguments), world_id, paths, warn, line, dry_run=dry_run)
+        elif paths:
+            message = "--span drops all that a span has changed"
+            raise UsageError(message, "name either a span or paths")
+        else:
+            diff = drop_span(context_of(arguments), world_id, span, dry_run=dry_run)
+            done = Discarded(world_id, diff)
     finally:
         line.end()
     if arguments.flag("json"):
