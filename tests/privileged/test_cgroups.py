@@ -75,7 +75,7 @@ def test_memory_limit_kills_the_payload_alone_and_says_so() -> None:
         assert hit.killed == 1
         assert hit.limit == 32 * MIB
         assert "the limit of 32 MiB was reached (peak 32 MiB)" in hit.sentence
-        assert statistics.to_resources()["oomKills"] == 1
+        assert statistics.memory_events["oom_kill"] == 1
         remove_world(world.directory, OWNER)
 
 

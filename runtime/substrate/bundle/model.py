@@ -245,13 +245,6 @@ class Config:
     annotations: tuple[tuple[str, str], ...] = ()
     substrate: SubstrateConfig | None = None
 
-    def annotation(self, key: str) -> str | None:
-        """Return the value of an annotation, None when it is not there."""
-        for name, value in self.annotations:
-            if name == key:
-                return value
-        return None
-
 
 def parse_config(data: Any, file: str = "config.json") -> Config:
     """Return the records of a configuration.

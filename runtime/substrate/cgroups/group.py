@@ -22,8 +22,6 @@ REMOVAL_TIMEOUT_S = 10.0
 _FIRST_RETRY_S = 0.001
 _LONGEST_RETRY_S = 0.05
 _SHOWN_PIDS = 5
-# Names that /sys/kernel/cgroup/delegate lists where the kernel is too old to have that file.
-_DELEGATED_FILES = "cgroup.procs\ncgroup.threads\ncgroup.subtree_control\nmemory.oom.group"
 
 
 class Cgroup:
@@ -177,24 +175,6 @@ class Cgroup:
                 return
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_RETRY_S)
-
-    def delegate(self, uid: int, gid: int) -> None:
-        """Give it to a user of the world, who may then make cgroups below (OCI config-linux).
-
-        Only what cannot raise its own limits changes hands: the directory and the files that the
-        kernel lists for it.
-        """
-        try:
-            with open("/sys/kernel/cgroup/delegate", encoding="ascii") as file:
-                names = file.read().split()
-        except FileNotFoundError:
-            names = _DELEGATED_FILES.split()
-        os.chown(self.fd, uid, gid)
-        for name in names:
-            try:
-                os.chown(name, uid, gid, dir_fd=self.fd, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
 
     def _kill_one_by_one(self) -> None:
         self._write("cgroup.freeze", "1", "freeze")

@@ -108,11 +108,6 @@ def make_span(world: Cgroup, span: str) -> Cgroup:
     return made
 
 
-def open_span(world: Cgroup, span: str) -> Cgroup | None:
-    """Open the cgroup of a span, None when it is gone."""
-    return world.child(_SPAN_PREFIX + span)
-
-
 def update_world(world: Cgroup, files: Files) -> None:
     """Write changed limits of a living world, into its leaves too where they repeat them."""
     parent = Cgroup.open(os.path.dirname(world.directory))

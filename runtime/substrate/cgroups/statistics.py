@@ -80,19 +80,6 @@ class Statistics:
             },
         }
 
-    def to_resources(self) -> dict[str, Any]:
-        """Return the figures as they stand in results and traces; what is unknown is left out."""
-        found = {
-            "memoryPeak": self.memory_peak_bytes,
-            "memoryLimit": self.memory_limit_bytes,
-            "cpuTime": self.cpu_time_s if self.cpu else None,
-            "cpuThrottled": self.throttled_s if self.cpu.get("nr_throttled") else None,
-            "pidsPeak": self.pids_peak,
-            "pidsLimit": self.pids_limit,
-            "oomKills": self.memory_events.get("oom_kill"),
-        }
-        return {key: value for key, value in found.items() if value is not None}
-
     def _cpu_part(self) -> dict[str, Any]:
         def nanoseconds(key: str) -> int:
             return self.cpu.get(key, 0) * _NS_PER_US

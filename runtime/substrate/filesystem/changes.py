@@ -43,11 +43,6 @@ class LayerChanges:
     def __exit__(self, *_details: object) -> None:
         self._changes.__exit__()
 
-    def project_is(self, device: int, inode: int) -> bool:
-        """Whether the directory that was compared with is this one."""
-        status = self._merged.trees[-1].root.status()
-        return (status.st_dev, status.st_ino) == (device, inode)
-
     @property
     def is_single(self) -> bool:
         """Whether there is one layer."""

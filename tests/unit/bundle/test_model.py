@@ -57,12 +57,6 @@ def test_resources_and_seccomp_stay_json() -> None:
     assert linux.seccomp["defaultErrnoRet"] == 38
 
 
-def test_annotations_are_looked_up_by_name() -> None:
-    config = parse_config(PODMAN)
-    assert config.annotation("io.container.manager") == "libpod"
-    assert config.annotation("absent") is None
-
-
 def test_empty_strings_and_null_read_as_absent() -> None:
     data = example("podman")
     data["linux"]["cgroupsPath"] = ""
@@ -74,7 +68,7 @@ def test_empty_strings_and_null_read_as_absent() -> None:
     assert config.linux.cgroups_path is None
     assert config.linux.devices == ()
     assert config.mounts[0].options == ()
-    assert config.annotation("empty") == ""
+    assert dict(config.annotations)["empty"] == ""
     assert config.process is not None
     assert config.process.selinux_label is None
 

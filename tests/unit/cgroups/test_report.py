@@ -59,15 +59,9 @@ def test_figures_are_read(tmp_path: Path) -> None:
         HugePages("1GB", 0, None, 0),
         HugePages("2MB", 4 << 20, 8 << 20, 3),
     ]
-    assert found.to_resources() == {
-        "memoryPeak": 33554432,
-        "memoryLimit": 33554432,
-        "cpuTime": 2.5,
-        "cpuThrottled": 1.5,
-        "pidsPeak": 10,
-        "pidsLimit": 10,
-        "oomKills": 2,
-    }
+    assert found.memory_peak_bytes == found.memory_limit_bytes == 32 << 20
+    assert (found.pids_peak, found.pids_limit) == (10, 10)
+    assert found.memory_events["oom_kill"] == 2
 
 
 def test_figures_have_the_form_of_runc(tmp_path: Path) -> None:
@@ -96,7 +90,6 @@ def test_figures_have_the_form_of_runc(tmp_path: Path) -> None:
 def test_what_is_not_counted_is_left_out(tmp_path: Path) -> None:
     nothing = read(tmp_path, {})
     assert nothing == Statistics()
-    assert nothing.to_resources() == {}
     assert nothing.to_oci()["pids"] == {"current": 0, "limit": 0}
     assert limits_hit(nothing) == ()
 
