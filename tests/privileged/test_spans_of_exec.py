@@ -95,6 +95,30 @@ def test_limit_that_a_command_meets_is_told_once_and_not_to_the_next(runtime: Ru
     assert calls.state(runtime, "w")["status"] == "running"
 
 
+def test_memory_of_a_command_in_an_idle_world_is_its_own(runtime: Runtime) -> None:
+    limits = {"memory": {"limit": 48 * MIB, "swap": 48 * MIB}}
+    bundle = runtime.bundle(linux={"resources": limits})
+    runtime("run", "--detach", "--idle", "--bundle", bundle, "w").ok()
+    greedy = executed(runtime, "head -c 20m /dev/zero | tail -c 20m > /dev/null").resources
+    assert greedy.memory_source == CGROUP
+    assert (greedy.memory_peak or 0) > 16 * MIB
+    modest = executed(runtime, "true").resources
+    assert modest.memory_source == CGROUP
+    assert 0 < (modest.memory_peak or 0) < 8 * MIB
+    # Others meet the limit while this one runs, and it is not told that it did.
+    killed = calls.begin(runtime, "exec", "w", "sh", "-c", f"{FILL}; touch /dev/shm/met")
+    waits = "while [ ! -e /dev/shm/met ]; do sleep 0.05; done"
+    patient = executed(runtime, waits).resources
+    assert b"out of memory" in killed.communicate(timeout=20)[1]
+    assert patient.oom_killed is False
+    assert [hit.name for hit in patient.limits_hit if hit.is_fatal] == []
+    update = runtime("update", "--memory", str(40 * MIB), "w")
+    assert update.ok().status == 0
+    seen = runtime("exec", "w", "sh", "-c", "cat /proc/self/cgroup").ok().stdout
+    assert "span-" in seen
+    runtime("delete", "--force", "w").ok()
+
+
 def test_flood_of_output_ends_the_command_with_its_daemons(runtime: Runtime) -> None:
     bundle = runtime.bundle(
         "sleep", "600",

@@ -101,7 +101,9 @@ def unmanaged_controllers(files: Files) -> tuple[Loss, ...]:
     )
 
 
-def make_scope(place: Place, unit: Unit, files: Files, owner: str) -> tuple[Cgroup, ParkedProcess]:
+def make_scope(
+    place: Place, unit: Unit, files: Files, owner: str, *, accounting: bool = False
+) -> tuple[Cgroup, ParkedProcess]:
     """Start a world's scope with its limits; return its cgroup, and the process that holds it.
 
     The caller ends that process when another one is in. On failure nothing is left. Raises
@@ -113,7 +115,7 @@ def make_scope(place: Place, unit: Unit, files: Files, owner: str) -> tuple[Cgro
             _start(bus, unit, parked.pid, limit_properties(files), owner)
             _check_directory(bus, unit, place.base)
         _move_aside(place.base, unit, parked.pid)
-        return make_world(place, files, owner), parked
+        return make_world(place, files, owner, accounting=accounting), parked
     except BaseException:
         # Empty, it ends by itself; asked, it has ended when we return.
         parked.end()

@@ -330,7 +330,7 @@ def _launch(
         if spec.cgroup is not None:
             from substrate.world.limits import make_cgroup
 
-            seat = make_cgroup(spec.cgroup, world.path)
+            seat = make_cgroup(spec.cgroup, world.path, accounting=spec.process is None)
             inputs["cgroup"] = seat.fd
         for name, path in spec.joined_namespaces:
             inputs[f"namespace:{name}"] = _open_namespace(name, path)

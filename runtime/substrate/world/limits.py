@@ -50,20 +50,23 @@ class Seat:
             self._parked.end()
 
 
-def make_cgroup(resolved: ResolvedCgroup, owner: str) -> Seat:
+def make_cgroup(resolved: ResolvedCgroup, owner: str, *, accounting: bool) -> Seat:
     """Make a world's cgroup with its limits and return, open, where its processes begin.
 
-    `owner` is the world's state directory. On failure nothing is left.
+    `owner` is the world's state directory; with `accounting` the memory of each of its commands is
+    counted apart. On failure nothing is left.
     """
     parked: ParkedProcess | None = None
     unit = ""
     if resolved.unit is None:
-        made = make_world(resolved.place, resolved.files, owner)
+        made = make_world(resolved.place, resolved.files, owner, accounting=accounting)
     else:
         from substrate.cgroups.scope import make_scope
 
         unit = resolved.unit.reference
-        made, parked = make_scope(resolved.place, resolved.unit, resolved.files, owner)
+        made, parked = make_scope(
+            resolved.place, resolved.unit, resolved.files, owner, accounting=accounting
+        )
     with made:
         try:
             if resolved.device_program:

@@ -79,16 +79,20 @@ def of_process(usage: struct_rusage | None, hits: tuple[LimitHit, ...] = ()) -> 
 def of_span(span: SpanCgroup, usage: struct_rusage | None, hits: tuple[LimitHit, ...]) -> Resources:
     """Return what a command has used that had a cgroup of its own.
 
-    Its memory is counted apart only in a world made so, and limits are the world's: what was met
-    while the command ran may have been another one's doing.
+    Its memory is counted apart only in a world made for commands. Limits are the world's: what of
+    the others was met while the command ran may have been another one's doing.
     """
     from substrate.cgroups.statistics import read_statistics
     from substrate.record import replace
 
-    used = replace(
-        _counted(read_statistics(span.own.fd), of_process(usage)), survivors=len(span.survivors())
-    )
-    return _with_limits(used, _since(read_statistics(span.world.fd), span.before), hits)
+    own = read_statistics(span.own.fd)
+    used = replace(_counted(own, of_process(usage)), survivors=len(span.survivors()))
+    world = _since(read_statistics(span.world.fd), span.before)
+    if own.memory_events:
+        # Of its own processes, whoever else had filled the memory.
+        peak = own.memory_peak_bytes
+        world = replace(world, memory_events=own.memory_events, memory_peak_bytes=peak)
+    return _with_limits(used, world, hits)
 
 
 def of_world(cgroup: Cgroup, usage: struct_rusage | None, hits: tuple[LimitHit, ...]) -> Resources:
