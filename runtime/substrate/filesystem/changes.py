@@ -64,7 +64,9 @@ class LayerChanges:
 
         What the host did to that file before is in the change, or was seen by the world.
         """
-        level = self._merged.trees.index(item.folder.tree)
+        trees, tree = self._merged.trees, item.folder.tree
+        # What is in no layer is in the index, which the lowest of them has.
+        level = trees.index(tree) if tree in trees else self._merged.uppers - 1
         copied = copied_ns(self._since_of(level), item.folder, item.name, item.status.st_ino)
         return max(copied, self.baseline.created_ns)
 
