@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.accepting import Stand, differences
-from tests.support.crashing import dies
+from tests.support.dying import dies_at
 from tests.support.overlay import OverlayHost
 
 if TYPE_CHECKING:
@@ -73,11 +73,11 @@ def is_same(one: Snapshot, two: Snapshot) -> bool:
 
 def test_an_accept_killed_at_any_step_leaves_the_old_or_the_new_tree(host: OverlayHost) -> None:
     seen = {"old": 0, "new": 0}
-    step, died = 0, True
+    step, died = 1, True
     while died:
         with Stand(host, WHERE) as stand:
             before, after = prepared(stand)
-            died = dies(step, stand.accept)
+            died = dies_at(step, stand.accept)
             stand.recover()
             now = stand.real()
             if is_same(now, before):
@@ -96,12 +96,12 @@ def test_an_accept_killed_at_any_step_leaves_the_old_or_the_new_tree(host: Overl
 
 def test_an_undo_killed_at_any_step_leaves_the_old_or_the_new_tree(host: OverlayHost) -> None:
     seen = {"old": 0, "new": 0}
-    step, died = 0, True
+    step, died = 1, True
     while died:
         with Stand(host, WHERE) as stand:
             before, after = prepared(stand)
             stand.accept()
-            died = dies(step, stand.undo)
+            died = dies_at(step, stand.undo)
             stand.recover()
             if stand.store.numbers():
                 seen["new"] += 1
@@ -118,13 +118,13 @@ def test_a_recovery_killed_at_any_step_is_finished_by_the_next(host: OverlayHost
     with Stand(host, WHERE) as stand:
         prepared(stand)
         last = next(step for step in range(60, 2000) if _has_applied(stand, step))
-    step, died = 0, True
+    step, died = 1, True
     while died:
         with Stand(host, WHERE) as stand:
             before, _ = prepared(stand)
-            assert dies(last, stand.accept)
+            assert dies_at(last, stand.accept)
             assert not is_same(before, stand.real())
-            died = dies(step, stand.recover)
+            died = dies_at(step, stand.recover)
             stand.recover()
             assert differences(before, stand.real(), folder_times=False) == [], step
         step += 1
@@ -133,7 +133,7 @@ def test_a_recovery_killed_at_any_step_is_finished_by_the_next(host: OverlayHost
 def _has_applied(stand: Stand, step: int) -> bool:
     """Whether an accept that dies at a step has applied nearly everything by then."""
     before = stand.real()
-    dies(step, stand.accept)
+    dies_at(step, stand.accept)
     now = stand.real()
     applied = "there" in now and "new/c" in now and "becomes/fifo" in now
     stand.recover()
