@@ -22,9 +22,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from substrate.filesystem.items import Item
 
-TRUSTED = "trusted.overlay."
-USER = "user.overlay."
-
 
 def diff_layer(upper: str, lower: str, xattr_prefix: str, work: str = "") -> FsDiff:
     """Return every difference between `lower` and the overlay of `upper` over it.

@@ -13,6 +13,9 @@ from substrate.errors import RefusedError, SubstrateError
 from substrate.kernel.procfs import mount_lines
 from substrate.record import record
 
+# Of the extended attributes an overlay writes for itself, as root and in a user namespace.
+OVERLAY_PREFIXES = ("trusted.overlay.", "user.overlay.")
+
 
 @record
 class Layer:
@@ -27,11 +30,6 @@ class Layer:
     lower: str
     at: str
     userxattr: bool = False
-
-    @property
-    def xattr_prefix(self) -> str:
-        """The prefix of the overlay's extended attributes in the upper directory."""
-        return "user.overlay." if self.userxattr else "trusted.overlay."
 
 
 def make_layer(directory: str, project: str, at: str, userxattr: bool) -> Layer:
@@ -155,7 +153,7 @@ def _copy_root(source_fd: int, target_fd: int, project: str) -> None:
     for key in os.listxattr(source_fd):
         # The project may have been an overlay's upper directory once: those records would be
         # taken for this one's.
-        if key.startswith(("trusted.overlay.", "user.overlay.")):
+        if key.startswith(OVERLAY_PREFIXES):
             continue
         try:
             os.setxattr(target_fd, key, os.getxattr(source_fd, key))

@@ -201,8 +201,7 @@ def is_interrupted(state: State) -> bool:
 
 
 def _settle_redirects(layer: Layer, how: dict[str, Any]) -> None:
-    prefix = "user.overlay." if layer.userxattr else "trusted.overlay."
-    set_redirects(layer.directory, how.get("redirects", ()), prefix)
+    set_redirects(layer.directory, how.get("redirects", ()), layer.xattr_prefix)
 
 
 def _layer_of(state: State) -> Layer:

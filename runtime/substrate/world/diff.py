@@ -162,7 +162,7 @@ def _upper(state: State, layer: SpanLayer) -> str:
 
 def _prefix(state: State) -> str:
     assert state.layer is not None  # noqa: S101 -- the callers have looked
-    return "user.overlay." if state.layer.userxattr else "trusted.overlay."
+    return state.layer.xattr_prefix
 
 
 def _project(state: State) -> str:

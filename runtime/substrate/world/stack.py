@@ -12,7 +12,7 @@ import fcntl
 import os
 
 from substrate.errors import SubstrateError, UsageError, WorldNotFoundError, WorldStateError
-from substrate.filesystem.layers import Stacked, copy_root
+from substrate.filesystem.layers import OVERLAY_PREFIXES, Stacked, copy_root
 from substrate.record import record
 
 TYPE_CHECKING = False
@@ -184,8 +184,7 @@ class LayerStack:
             os.mkdir(f"{new}/{name}", 0o700)
         uppers = [f"{self.path(layer)}/upper" for layer in reversed(layers)]
         lowers = [f"{self.path(BASE_LAYER)}/upper", self.layer.project]
-        prefix = "user.overlay." if self.layer.userxattr else "trusted.overlay."
-        write_since(new, squash(uppers, lowers, prefix, f"{new}/upper"))
+        write_since(new, squash(uppers, lowers, self.layer.xattr_prefix, f"{new}/upper"))
         whole = SpanLayer(layers[-1].number, f"{SQUASHED}{layers[0].first}")
         # From here on the new one counts, and those it is made of do not: see read_layers.
         os.rename(new, self.path(whole))
@@ -288,5 +287,5 @@ def _attributes(path: str) -> dict[str, bytes]:
     return {
         key: os.getxattr(path, key)
         for key in os.listxattr(path)
-        if not key.startswith(("trusted.overlay.", "user.overlay."))
+        if not key.startswith(OVERLAY_PREFIXES)
     }
