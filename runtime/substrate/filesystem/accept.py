@@ -141,7 +141,7 @@ def accept(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between the
         return 0
     entry = _record(project, plan)
     if not lives and choice.whole:
-        entry.settle = {"empty": True}
+        entry.settle, entry.unsettle = {"empty": True}, {"restore": True}
     elif not lives:
         redirects = redirects_after(changes, chosen)
         entry.settle = {"redirects": redirects}

@@ -2,6 +2,8 @@
 
     pending/           a change that has begun; its `record` says which operations there will be
     undo/<number>/     one that is complete, with the pieces it displaced
+    undone/            one that took another back, until what was kept of that is removed
+    unfinished         there from before the first of all that until after the last: one look tells
 
 A change is complete by the rename of the one to the other. Whoever finds `pending` with nobody at
 work takes its operations back, which makes the project what it was.
@@ -10,6 +12,7 @@ work takes its operations back, which makes the project what it was.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from substrate import jsontext
 from substrate.errors import SubstrateError
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 RECORD = "record"
+UNFINISHED = "unfinished"
 _VERSION = 1
 
 
@@ -115,6 +119,7 @@ class Store:
         self.pending = os.path.join(directory, "pending")
         self.undo = os.path.join(directory, "undo")
         self.undone = os.path.join(directory, "undone")
+        self.unfinished = os.path.join(directory, UNFINISHED)
 
     def prepare(self) -> None:
         """Make the directories."""
@@ -135,8 +140,18 @@ class Store:
 
     def begin(self) -> None:
         """Make the directory of a change that begins; nothing else may be pending."""
+        self.mark()
         os.mkdir(self.pending, 0o700)
         sync_directory(self.path)
+
+    def mark(self) -> None:
+        """Let everybody know that something begins which must not be left half done."""
+        os.close(os.open(self.unfinished, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def rest(self) -> None:
+        """Let everybody know that nothing is left to do."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.unfinished)
 
     def commit(self, to: str) -> None:
         """Complete the pending change."""

@@ -15,6 +15,7 @@ from substrate.record import record
 
 # Of the extended attributes an overlay writes for itself, as root and in a user namespace.
 OVERLAY_PREFIXES = ("trusted.overlay.", "user.overlay.")
+_NOT_OURS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENODATA)
 
 
 @record
@@ -150,7 +151,16 @@ def _copy_root(source_fd: int, target_fd: int, project: str) -> None:
             message = f"making a layer over {project}: it belongs to another user"
             hint = "run as its owner or as root"
             raise SubstrateError(message, hint) from error
-    for key in os.listxattr(source_fd):
+    wanted = os.listxattr(source_fd)
+    for key in os.listxattr(target_fd):
+        if key not in wanted and not key.startswith(OVERLAY_PREFIXES):
+            try:
+                os.removexattr(target_fd, key)
+            except OSError as error:
+                # The security module labels what is made here; that is its decision.
+                if error.errno not in _NOT_OURS:
+                    raise
+    for key in wanted:
         # The project may have been an overlay's upper directory once: those records would be
         # taken for this one's.
         if key.startswith(OVERLAY_PREFIXES):
@@ -159,7 +169,7 @@ def _copy_root(source_fd: int, target_fd: int, project: str) -> None:
             os.setxattr(target_fd, key, os.getxattr(source_fd, key))
         except OSError as error:
             # EPERM: attributes of the security modules, which an ordinary user cannot set.
-            if error.errno not in {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENODATA}:
+            if error.errno not in _NOT_OURS:
                 raise
     # Last: chown clears set-id bits, and an access list sets the group's bits.
     os.fchmod(target_fd, stat.S_IMODE(status.st_mode))

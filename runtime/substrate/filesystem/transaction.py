@@ -169,6 +169,7 @@ def recover(store: Store, warn: Warn) -> Record | None:
     record = read_record(store.pending)
     if record is None:
         remove_layers(store.pending)
+        store.rest()
         return None
     with Project(record.project) as project:
         status = os.fstat(project.fd)
@@ -213,6 +214,7 @@ def take_back(store: Store, record: Record, project: Project, known: Known, warn
         kept = remove_pieces(pieces, {number for number, _ in rescued})
         kept = _out_of_pending(store, kept)
     remove_layers(store.pending)
+    store.rest()
     for number, path in rescued:
         warn(f"{path} was changed meanwhile; that version is {kept}/{number}")
 
@@ -228,6 +230,7 @@ def forget_undone(store: Store) -> None:
             remove_layers(record.pieces)
         remove_layers(store.place(record.undoes))
     remove_layers(store.undone)
+    store.rest()
 
 
 def _are_ours(record: Record, pieces: str) -> bool:

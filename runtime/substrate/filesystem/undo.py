@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from substrate.filesystem.known import Known
     from substrate.filesystem.transaction import Progress, Warn
 
-    Settle = Callable[[dict[str, Any]], None]
+    # Told what is to be done with the layers, and the directory of the accept it is of.
+    Settle = Callable[[dict[str, Any], str], None]
 
 _COPYING = "copying"
 
@@ -41,7 +42,7 @@ def finish(store: Store, settle: Settle | None) -> None:
     """Complete what the last accept left for after its commit; nothing happens the second time.
 
     Displaced originals come from beside the project into the store. `settle` gives the layers
-    what the accept planned for them; None while processes use them.
+    what the accept in a directory planned for them; None while processes use them.
     """
     for number in store.numbers()[-1:]:
         place = store.place(number)
@@ -50,19 +51,13 @@ def finish(store: Store, settle: Settle | None) -> None:
             continue
         if record.pieces:
             _bring_home(record, place)
-        if record.settle and settle is not None:
-            settle(record.settle)
+        if record.settle:
+            if settle is None:
+                return
+            settle(record.settle, place)
             record.settle = {}
             record.write(place)
-
-
-def has_unfinished(store: Store) -> bool:
-    """Whether `finish` has something to do."""
-    for number in store.numbers()[-1:]:
-        record = read_record(store.place(number))
-        if record is not None and (record.pieces or record.settle):
-            return True
-    return False
+    store.rest()
 
 
 def conflicts_of_undo(record: Record, project: Project, known: Known) -> list[tuple[str, str]]:
@@ -127,7 +122,7 @@ def undo(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between them,
     transaction = Transaction(store, project, known, warn, progress)
     transaction.make(entry, operations, stage, store.undone, label)
     _know_copies(operations, copies, project, known)
-    settle(entry.settle)
+    settle(entry.settle, store.place(number))
     forget_undone(store)
     return done
 

@@ -11,6 +11,7 @@ from substrate.filesystem.entries import make_diff
 from substrate.filesystem.hashing import add_hashes, hash_of
 from substrate.filesystem.index import index_path
 from substrate.record import replace
+from substrate.world.accepted import complete
 from substrate.world.listing import read_state
 from substrate.world.spans import OWN, read_record, recorded_diff
 from substrate.world.stack import BASE_LAYER, SpanLayer, read_layers
@@ -40,7 +41,7 @@ def diff(
     if span_id is not None:
         found = span_diff(state, span_id, settings)
     else:
-        _complete(context, state)
+        complete(context, state)
         with world_changes(state) as changes:
             found = add_hashes(changes.diff, settings.hash, settings.small_file_limit)
     at = state.layer.at
@@ -88,17 +89,6 @@ def most_entries(context: Context, world_id: str) -> int:
     """Return how many entries of a world's diffs are shown unless somebody asks for more."""
     with World.open(context, world_id) as world:
         return diff_settings(stored_config(world)).max_entries
-
-
-def _complete(context: Context, state: State) -> None:
-    """Take back, or complete, an accept or discard that was killed: no half of one is shown."""
-    if not os.path.isdir(os.path.join(state.data, "accept")):
-        return
-    from substrate.world.changing import Changing, is_interrupted
-
-    if is_interrupted(state):
-        with Changing(context, state.world_id, lambda _: None):
-            return
 
 
 def span_diff(state: State, span_id: str, settings: DiffSettings | None = None) -> FsDiff:

@@ -14,6 +14,7 @@ import os
 from substrate.errors import SubstrateError, UsageError, WorldNotFoundError, WorldStateError
 from substrate.filesystem.layers import OVERLAY_PREFIXES, Stacked, copy_root
 from substrate.record import record
+from substrate.world.accepted import check_complete, highest_accepted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,12 +65,16 @@ BASE_LAYER = SpanLayer(0, "")
 class LayerStack:
     """The stack of one world; within `with` it is locked, and nobody else changes it.
 
-    `shared`: for whoever only must not see it change.
+    `shared`: for whoever only must not see it change. `unfinished`: for whoever completes what
+    has been left half done; everybody else is refused then, with `WorldStateError`.
     """
 
-    def __init__(self, layer: Layer, data: str, *, shared: bool = False) -> None:
+    def __init__(
+        self, layer: Layer, data: str, *, shared: bool = False, unfinished: bool = False
+    ) -> None:
         self.layer = layer
         self.data = data
+        self._may_be_unfinished = unfinished
         self._operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         self._fd = -1
 
@@ -82,6 +87,8 @@ class LayerStack:
             self._lock()
             here = os.stat(self.data, follow_symlinks=False)
             ours = os.fstat(self._fd)
+            if not self._may_be_unfinished:
+                check_complete(self.data)
         except FileNotFoundError:
             self.__exit__()
             raise self._gone() from None
@@ -126,7 +133,8 @@ class LayerStack:
 
     def _push(self, span_id: str, layers: list[SpanLayer]) -> SpanLayer:
         below = layers[-1] if layers else BASE_LAYER
-        layer = SpanLayer(below.number + 1, span_id)
+        number = below.number or highest_accepted(self.data)
+        layer = SpanLayer(number + 1, span_id)
         folder = f"{self.data}/{LAYERS}"
         new = f"{folder}/{_NEW}"
         source = f"{self.path(below)}/upper"
@@ -266,12 +274,15 @@ def _all_layers(data: str) -> list[SpanLayer]:
 
 def _counting(found: list[SpanLayer]) -> list[SpanLayer]:
     """Return those that count, sorted: not what an interruption has left beside its squash."""
-    squashed = [layer for layer in found if layer.span_id.startswith(SQUASHED)]
-    if squashed:
-        whole = max(squashed, key=lambda layer: layer.number)
-        found = [whole, *(layer for layer in found if layer.number > whole.number)]
-    found.sort(key=lambda layer: layer.number)
-    return found
+    found = sorted(found, key=lambda layer: (layer.number, -layer.first))
+    counting: list[SpanLayer] = []
+    for layer in found:
+        # A squash stands for what it was made of, which has all these numbers, and for no others:
+        # layers that an accept had put away may be back below it.
+        while counting and counting[-1].number >= layer.first:
+            counting.pop()
+        counting.append(layer)
+    return counting
 
 
 def remove(path: str) -> None:
