@@ -87,6 +87,16 @@ class Stand:
         self.host.mount(self.folder, index=False)
         self._mounted = True
 
+    def begin_idle(self) -> None:
+        """Put a fresh layer over the project that stays empty, for spans to be above it."""
+        self.mount()
+        self.unmount()
+        self.idles = True
+
+    def stack_names(self) -> list[str]:
+        """Return the ids of the spans that have layers, the lowest first."""
+        return [layer.span_id for layer in read_layers(self.folder)]
+
     def span(self, actions: list[list[Any]]) -> None:
         """Do what a span might, in a layer of its own over what the world has."""
         time.sleep(TICK_S)

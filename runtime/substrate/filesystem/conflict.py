@@ -138,7 +138,7 @@ class ThreeWay:
         return False
 
     def _other_inode(self, entry: Entry, status: os.stat_result) -> str:
-        inode = 0 if entry.item is None else self._changes.origin(entry.item)
+        inode = 0 if entry.item is None else self._changes.first_origin(entry.item)
         same = not inode or inode == status.st_ino or self._known.holds(status)
         # The world may have moved another file of the project here.
         moved = same or inode in self._originals() or self._was_elsewhere(entry)

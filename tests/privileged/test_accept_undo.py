@@ -1,0 +1,175 @@
+"""Whatever is accepted and undone in whatever order, the world sees what it saw.
+
+A model is played beside the real thing: what the world sees changes by its own actions alone, and
+the project is what the world saw at an accept of everything, or what it was before one that is
+undone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import strategies as st
+
+from substrate.errors import RefusedError, UsageError
+from substrate.filesystem.accept import Wish
+from tests.privileged.test_accept_changes import chosen_part
+from tests.privileged.test_overlay_diff import changing, sequences, setups
+from tests.support.accepting import Stand, differences
+from tests.support.examples import examples
+from tests.support.overlay import OverlayHost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.overlay import Snapshot
+
+pytestmark = pytest.mark.requires("root", "overlayfs")
+
+WHERE = "/dev/shm"
+SETTINGS = settings(
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    report_multiple_bugs=False,
+)
+spans = st.lists(st.one_of(changing), min_size=1, max_size=10)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("span"), spans),
+        st.tuples(st.just("span"), spans),
+        st.tuples(st.just("accept"), st.none()),
+        st.tuples(st.just("part"), st.integers(1, 2**16)),
+        st.tuples(st.just("undo"), st.none()),
+        st.tuples(st.just("undo"), st.none()),
+    ),
+    min_size=3,
+    max_size=10,
+)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["rootful", "rootless"])
+def host(request: pytest.FixtureRequest) -> Iterator[OverlayHost]:
+    with OverlayHost(rootless=request.param) as started:
+        yield started
+
+
+class Model:
+    """A world of spans, and what it and its project must be."""
+
+    def __init__(self, stand: Stand) -> None:
+        self._stand = stand
+        self._seen = stand.look()
+        self._project = stand.real()
+        # What the project and the diff were before each accept that can be undone.
+        self._before: list[tuple[Snapshot, list[str]]] = []
+        # Whose times may be the host's: equal files that changed places, for instance.
+        self._untimed: set[str] = set()
+
+    def take(self, word: str, argument: Any) -> None:
+        """Do one step, and look."""
+        self._untimed |= self._stand.touched()
+        {"span": self._span, "accept": self._accept, "part": self._part, "undo": self._undo}[word](
+            argument
+        )
+        self._untimed |= self._stand.touched()
+        self._compare(self._seen, self._stand.look(), f"seen after {word}")
+        assert self._stand.warnings == []
+
+    def end(self) -> None:
+        """Undo what can be undone; accept everything."""
+        while self._before:
+            self.take("undo", None)
+        self.take("accept", None)
+        self._compare(self._seen, self._stand.real(), "accepted at last")
+
+    def _span(self, actions: list[list[Any]]) -> None:
+        self._stand.span(actions)
+        self._seen = self._stand.look()
+        self._compare(self._project, self._stand.real(), "project after span")
+
+    def _accept(self, _: None) -> None:
+        before = self._stand.real(), self._stand.diff()
+        if self._stand.accept():
+            self._before.append(before)
+        self._project = self._stand.real()
+        self._compare(self._seen, self._project, "project after accept")
+        assert self._stand.diff() == []
+
+    def _part(self, bits: int) -> None:
+        paths = chosen_part(self._stand, bits)
+        if not paths:
+            return
+        before = self._stand.real(), self._stand.diff()
+        try:
+            if self._stand.accept(Wish(paths=paths, allow_risky=True)):
+                self._before.append(before)
+        except (RefusedError, UsageError):
+            assert differences(self._project, self._stand.real()) == []
+            assert self._stand.diff() == before[1]
+        self._project = self._stand.real()
+
+    def _undo(self, _: None) -> None:
+        if not self._before:
+            assert self._stand.store.numbers() == []
+            return
+        assert len(self._before) == len(self._stand.store.numbers())
+        number = len(self._before)
+        layers = self._stand.stack_names()
+        assert self._stand.undo() == number
+        self._project, diff = self._before.pop()
+        self._compare(self._project, self._stand.real(), "project after undo")
+        if not layers:
+            assert self._stand.diff() == diff
+
+    def _compare(self, one: Snapshot, two: Snapshot, when: str) -> None:
+        assert differences(one, two, folder_times=False, untimed=self._untimed) == [], when
+
+
+@settings(SETTINGS, max_examples=examples(60))
+@given(setup=setups, steps=steps)
+def test_accept_and_undo_change_nothing_of_what_a_world_of_spans_sees(
+    host: OverlayHost, setup: list[list[Any]], steps: list[tuple[str, Any]]
+) -> None:
+    with Stand(host, WHERE) as stand:
+        host.act(stand.lower, setup)
+        stand.begin_idle()
+        model = Model(stand)
+        for word, argument in steps:
+            model.take(word, argument)
+        model.end()
+
+
+decisions = st.lists(
+    st.one_of(
+        st.tuples(st.just("accept"), st.none()),
+        st.tuples(st.just("part"), st.integers(1, 2**16)),
+        st.tuples(st.just("part"), st.integers(1, 2**16)),
+        st.tuples(st.just("undo"), st.none()),
+    ),
+    min_size=2,
+    max_size=8,
+)
+
+
+@settings(SETTINGS, max_examples=examples(60))
+@given(setup=setups, actions=sequences, steps=decisions)
+def test_accept_and_undo_change_nothing_of_what_a_world_that_ended_saw(
+    host: OverlayHost,
+    setup: list[list[Any]],
+    actions: list[list[Any]],
+    steps: list[tuple[str, Any]],
+) -> None:
+    with Stand(host, WHERE) as stand:
+        host.act(stand.lower, setup)
+        # Names that an index of the kernel holds together are shown by a mount with that index.
+        assume(host.rootless or not host.links(stand.lower))
+        stand.mount()
+        stand.act(actions)
+        stand.unmount()
+        model = Model(stand)
+        for word, argument in steps:
+            model.take(word, argument)
+        model.end()
