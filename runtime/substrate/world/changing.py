@@ -42,16 +42,25 @@ _ASIDE = "accepted-layers"
 class Changing:
     """A world, its layers and its project, held until the end of the `with` statement.
 
-    `lives`: processes of the world use its layers, so nothing of them may be adapted.
+    `held`: the world, when it is open and locked already. `lives`: processes of the world use its
+    layers, so nothing of them may be adapted.
     """
 
-    def __init__(self, context: Context, world_id: str, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        world_id: str,
+        warn: Callable[[str], None],
+        held: World | None = None,
+    ) -> None:
         self._opened = ExitStack()
         self.world_id = world_id
         self.warn = warn
         try:
-            self._world = self._opened.enter_context(World.open(context, world_id))
-            self._world.lock()
+            if held is None:
+                held = self._opened.enter_context(World.open(context, world_id))
+                held.lock()
+            self._world = held
             self.state: State = self._world.read()
             self.layer: Layer = _layer_of(self.state)
             self.stack = self._opened.enter_context(
