@@ -287,9 +287,16 @@ def test_a_session_of_spans_is_accepted_as_one_and_goes_on(any_runtime: Runtime)
     assert session.lines() == ["~ new/n"]
     any_runtime("accept", "w").ok()
     any_runtime("undo", "w").ok()
+    assert session.lines() == ["~ new/n"]
     any_runtime("undo", "w").ok()
     assert (session.project / "d/c").read_text("utf-8") == "three\n"
     assert not (session.project / "new").exists()
+    # Nothing is lost: the work of all spans is in the world again, and goes on from there.
+    assert session.layers() == ["1.s1", "2.s2", "3.s3"]
+    assert set(lines) <= set(session.lines())
+    session.span("s4", "cat new/n; test ! -e d -a ! -e src/x.c; ls e").ok()
+    any_runtime("accept", "w").ok()
+    assert (session.project / "new/n").read_text("utf-8") == "n\nn2\nthird\n"
 
 
 def test_only_what_the_host_changed_after_the_span_began_is_a_conflict(
