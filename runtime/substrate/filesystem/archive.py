@@ -75,12 +75,14 @@ class Archive:
                 if name[0].isdigit():
                     os.rename(os.path.join(self._away, name), os.path.join(self._layers, name))
         if os.path.lexists(self._away_own):
+            emptied = os.path.join(self._place, _EMPTIED)
             if mounted:
                 copy_root(os.path.join(self._away_own, "upper"), os.path.join(self._own, "upper"))
                 copy_baseline(self._away_own, self._own)
+                os.rename(self._away_own, emptied)
             else:
                 if os.path.lexists(self._own):
-                    os.rename(self._own, os.path.join(self._place, _EMPTIED))
+                    os.rename(self._own, emptied)
                 os.rename(self._away_own, self._own)
         self._sync()
 
