@@ -127,6 +127,30 @@ def test_theirs_takes_the_worlds_version_and_undo_brings_the_hosts_back(
     assert desk.files() == ACCEPTED
     desk("undo").ok()
     assert desk.files() == FILES | {"a": "a person\n"}
+    # It is the host's again, and not what an undo has left: nobody has agreed to lose it.
+    refused = desk("accept")
+    assert refused.status == 6
+    assert "a: changed on the host" in refused.stderr
+    assert desk.files() == FILES | {"a": "a person\n"}
+
+
+def test_an_edit_that_gave_way_to_a_second_accept_is_a_conflict_of_the_first_one_s_undo(
+    any_runtime: Runtime,
+) -> None:
+    session = Session(any_runtime, FILES)
+    session.span("s1", "echo more >>a").ok()
+    any_runtime("accept", "w").ok()
+    session.span("s2", "echo again >>a").ok()
+    time.sleep(0.05)
+    (session.project / "a").write_text("a person\n", "utf-8")
+    any_runtime("accept", "--theirs", "w").ok()
+    assert (session.project / "a").read_text("utf-8") == "one\nmore\nagain\n"
+    any_runtime("undo", "w").ok()
+    assert (session.project / "a").read_text("utf-8") == "a person\n"
+    refused = any_runtime("undo", "w")
+    assert refused.status == 6
+    assert "a: changed on the host" in refused.stderr
+    assert (session.project / "a").read_text("utf-8") == "a person\n"
 
 
 def test_ours_keeps_the_hosts_version_and_takes_the_rest(any_runtime: Runtime) -> None:

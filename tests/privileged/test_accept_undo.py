@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, example, given, settings
 from hypothesis import strategies as st
 
 from substrate.errors import RefusedError, UsageError
@@ -22,7 +22,7 @@ from tests.support.examples import examples
 from tests.support.overlay import OverlayHost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.support.overlay import Snapshot
 
@@ -71,9 +71,10 @@ class Model:
     def take(self, word: str, argument: Any) -> None:
         """Do one step, and look."""
         self._untimed |= self._stand.touched()
-        {"span": self._span, "accept": self._accept, "part": self._part, "undo": self._undo}[word](
-            argument
-        )
+        steps: dict[str, Callable[[Any], None]] = {
+            "span": self._span, "accept": self._accept, "part": self._part, "undo": self._undo,
+        }  # fmt: skip
+        steps[word](argument)
         self._untimed |= self._stand.touched()
         self._compare(self._seen, self._stand.look(), f"seen after {word}")
         assert self._stand.warnings == []
@@ -128,6 +129,27 @@ class Model:
         assert differences(one, two, folder_times=False, untimed=self._untimed) == [], when
 
 
+# A copy of a copy is no other file.
+@example(
+    setup=[["write", "a", "one"]],
+    steps=[("span", [["append", "a", "1"]]), ("span", [["append", "a", "2"]]), ("accept", None)],
+)
+# What comes back in a directory that was moved is known there.
+@example(
+    setup=[["mkdir", "a"], ["write", "a/x", "one"]],
+    steps=[("span", [["folder", "a/x"], ["rename", "a", "b"]]), ("accept", None), ("undo", None)],
+)
+# Names of before are others below what was made since.
+@example(
+    setup=[["mkdir", "a"], ["write", "a/x", "one"], ["write", "a/y", "two"]],
+    steps=[
+        ("span", [["rename", "a", "b"], ["chmod", "b/y", 0o600]]),
+        ("accept", None),
+        ("span", [["rename", "b", "c"], ["rename", "c/y", "d"], ["mkdir", "a"]]),
+        ("undo", None),
+        ("span", [["append", "d", "1"], ["remove", "c/x"]]),
+    ],
+)
 @settings(SETTINGS, max_examples=examples(60))
 @given(setup=setups, steps=steps)
 def test_accept_and_undo_change_nothing_of_what_a_world_of_spans_sees(

@@ -37,6 +37,8 @@ class Record:
     takes back, 0 for one of its own; `settle` what remains to be done with the layer afterwards,
     `unsettle` what its undo has to do there.
     `clean_folders` are directories that only this change has touched: (path before, path after).
+    `overruled` are paths where the host's own changes have given way; they are still the host's
+    when they are back. `copies`, which is not stored: a piece's inode -> that of what it copies.
     """
 
     def __init__(self, project: str, device: int, inode: int) -> None:
@@ -54,6 +56,8 @@ class Record:
         self.times_after: tuple[FolderTime, ...] = ()
         self.times_before: tuple[FolderTime, ...] = ()
         self.clean_folders: tuple[tuple[str, str], ...] = ()
+        self.overruled: frozenset[str] = frozenset()
+        self.copies: dict[int, int] = {}
 
     def write(self, directory: str) -> None:
         """Write the record into a directory at once, and durably."""
@@ -63,6 +67,7 @@ class Record:
             "pieces_inode": self.pieces_inode, "borrowed": self.borrowed, "undoes": self.undoes,
             "made_ns": self.made_ns, "settle": self.settle,
             "unsettle": self.unsettle, "clean": self.clean_folders,
+            "overruled": sorted(self.overruled),
             "after": [[time.path, time.mtime_ns] for time in self.times_after],
             "before": [[time.path, time.mtime_ns] for time in self.times_before],
         }  # fmt: skip
@@ -102,6 +107,7 @@ def read_record(directory: str) -> Record | None:
         found.made_ns = head["made_ns"]
         found.settle, found.unsettle = head["settle"], head["unsettle"]
         found.clean_folders = tuple((before, after) for before, after in head["clean"])
+        found.overruled = frozenset(head["overruled"])
         found.times_after = tuple(FolderTime(*pair) for pair in head["after"])
         found.times_before = tuple(FolderTime(*pair) for pair in head["before"])
         found.operations = tuple(operation_from(jsontext.loads(line)) for line in lines[1:])

@@ -110,26 +110,39 @@ class Transaction:
             self._warn(f"{path}: the {what} could not be kept")
 
     def _note_results(self, record: Record, pieces_fd: int) -> None:
-        """Keep what each operation has left; where two were at one path, the swap came last."""
+        """Keep what each operation has left; where two were at one path, the swap came last.
+
+        What was left in a directory has moved along with it since.
+        """
         swapped: dict[str, int] = {}
+        targets = {one.piece: one.path for one in record.operations if one.moved and one.kind == IN}
+        renames: dict[str, str] = {}
         for operation in reversed(record.operations):
             path, piece = operation.path, swapped.get(operation.path)
-            if operation.kind in {OUT, SWAP} and not operation.moved:
+            if (
+                operation.kind in {OUT, SWAP}
+                and not operation.moved
+                and (record.undoes or path not in record.overruled)
+            ):
                 self._know(_piece_status(pieces_fd, operation.piece))
             if operation.kind == OUT:
+                if operation.piece in targets:
+                    renames[path] = targets[operation.piece]
                 continue
-            status = (
-                self._project.status(path) if piece is None else _piece_status(pieces_fd, piece)
-            )
+            if piece is None:
+                status = self._project.status(after_renames(path, renames))
+            else:
+                status = _piece_status(pieces_fd, piece)
             if status is not None:
                 operation.after = identity_of(status)
-                self._know(status)
+                if not record.undoes or path not in record.overruled:
+                    self._know(status, record.copies.get(status.st_ino, 0))
             if operation.kind == SWAP:
                 swapped[path] = operation.piece
 
-    def _know(self, status: os.stat_result) -> None:
+    def _know(self, status: os.stat_result, stands_for: int = 0) -> None:
         linked = status.st_nlink > 1 and not is_folder(status)
-        self._known.add(identity_of(status), linked=linked)
+        self._known.add(identity_of(status), stands_for, linked=linked)
 
     def _take_back(self, record: Record) -> None:
         take_back(self._store, record, self._project, self._known, self._warn)
@@ -203,7 +216,7 @@ def take_back(store: Store, record: Record, project: Project, known: Known, warn
             sync_filesystem(project.fd)
         finally:
             os.close(pieces_fd)
-    _know_restored(record.operations, project, known)
+    _know_restored(record, project, known)
     for path, _ in record.clean_folders:
         identity = project.identity(path)
         if identity is not None:
@@ -256,13 +269,14 @@ def _out_of_pending(store: Store, kept: str) -> str:
     return place
 
 
-def _know_restored(operations: tuple[Operation, ...], project: Project, known: Known) -> None:
+def _know_restored(record: Record, project: Project, known: Known) -> None:
     """Keep that what is in its old place again was put there by us and not by the host."""
+    operations = record.operations
     origins = {one.piece: one.path for one in operations if one.moved and one.kind == OUT}
     renames = {one.path: origins[one.piece] for one in operations if one.moved and one.kind == IN}
     for operation in operations:
         there, path = operation.there, operation.path
-        if there is None:
+        if there is None or (path in record.overruled and not record.undoes):
             continue
         now = project.identity(after_renames(path, renames) if operation.kind != OUT else path)
         if now is not None and there.same_content(now) and there.mode == now.mode:

@@ -106,22 +106,20 @@ def undo(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between them,
     if conflicts:
         operations = _over(operations, project)
     entry = Record(done.project, done.device, done.inode)
-    entry.undoes, entry.made_ns = number, done.made_ns
+    entry.undoes, entry.made_ns, entry.overruled = number, done.made_ns, done.overruled
     entry.settle = done.unsettle
     _plan_times(entry, done, project, known)
-    copies: dict[int, int] = {}
     home = pieces_of(done, store.place(number))
     if same_mount(project.fd, home):
         entry.pieces, entry.borrowed = home, True
 
     def stage(pieces_fd: int) -> None:
         if not entry.borrowed:
-            _stage_copies(home, pieces_fd, operations, copies, warn)
+            _stage_copies(home, pieces_fd, operations, entry.copies, warn)
         _fill_in(operations, pieces_fd)
 
     transaction = Transaction(store, project, known, warn, progress)
     transaction.make(entry, operations, stage, store.undone, label)
-    _know_copies(operations, copies, project, known)
     settle(entry.settle, store.place(number))
     forget_undone(store)
     return done
@@ -257,17 +255,6 @@ def _fill_in(operations: tuple[Operation, ...], pieces_fd: int) -> None:
             name = str(operation.piece)
             status = os.stat(name, dir_fd=pieces_fd, follow_symlinks=False)
             operation.staged = identity_of(status)
-
-
-def _know_copies(
-    operations: tuple[Operation, ...], copies: dict[int, int], project: Project, known: Known
-) -> None:
-    """Keep for which files copies stand, so that an earlier accept can be undone as well."""
-    for operation in operations:
-        if operation.after is not None and operation.after.inode in copies:
-            known.add(operation.after, copies[operation.after.inode])
-    if copies:
-        known.write()
 
 
 def _bring_home(record: Record, place: str) -> None:

@@ -65,8 +65,8 @@ _OWN_DATA = frozenset((OWNER_FILE, BASELINE_FILE, KNOWN_FILE, SINCE_FILE))
 class Leftover:
     """One thing without an owner. `command` removes it by hand.
 
-    `kind` is world, layers, cgroup, accept or file. `outcome` is removed, found (it would be removed),
-    kept (somebody has to decide) or failed, and then `reason` ends in why.
+    `kind` is world, layers, cgroup, accept or file. `outcome` is removed, found (it would be
+    removed), kept (somebody has to decide) or failed, and then `reason` ends in why.
     """
 
     kind: str
