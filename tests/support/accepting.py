@@ -169,7 +169,9 @@ class Stand:
         layers = read_layers(self.folder)
         index = "" if layers else index_path(upper, f"{self.layer}/work")
         uppers = [*(f"{self.folder}/{one.name}/upper" for one in reversed(layers)), upper]
-        return LayerChanges(Changes(uppers, [self.lower], self.host.prefix, index), baseline)
+        copies = Known(self.store.path).copies
+        changes = Changes(uppers, [self.lower], self.host.prefix, index, copies)
+        return LayerChanges(changes, baseline)
 
     def _settle(self, how: dict[str, Any], place: str) -> None:
         archive = Archive(place, f"{self.folder}/layers", self.layer)

@@ -20,6 +20,8 @@ from substrate.filesystem.walk import LINKED, Found, Walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from substrate.filesystem.items import Item
 
 
@@ -47,12 +49,21 @@ def diff_layers(uppers: list[str], lowers: list[str], xattr_prefix: str, index: 
 
 
 class Changes:
-    """Within `with`: the diff of `diff_layers`, and the trees open in which its files are read."""
+    """Within `with`: the diff of `diff_layers`, and the trees open in which its files are read.
+
+    `copies`: the inode of a file of the project -> that of the file it has taken the place of.
+    """
 
     def __init__(
-        self, uppers: list[str], lowers: list[str], xattr_prefix: str, index: str = ""
+        self,
+        uppers: list[str],
+        lowers: list[str],
+        xattr_prefix: str,
+        index: str = "",
+        copies: Mapping[int, int] | None = None,
     ) -> None:
         self._paths = (uppers, lowers, index)
+        self._copies = copies or {}
         self._prefix = xattr_prefix
         self._trees: list[Tree] = []
 
@@ -70,6 +81,8 @@ class Changes:
             if index:
                 self._trees.append(Tree(index))
                 copies = hidden_copies(self._trees[-1], self.merged)
+                replaced = self._copies.items()
+                copies |= {now: copies[was] for now, was in replaced if was in copies}
             self.diff = diff_merged(self.merged, copies)
         except PermissionError as error:
             self.__exit__()

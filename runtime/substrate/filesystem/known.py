@@ -48,6 +48,11 @@ class Known:
         """Whether nothing of the project was ever changed by us."""
         return not self._identities
 
+    @property
+    def copies(self) -> dict[int, int]:
+        """The inode of each file that was restored from a copy -> that of the original."""
+        return {now: was for now, was in self._stands_for.items() if now != was}
+
     def was_here(self, inode: int) -> bool:
         """Whether we have left, or displaced, a file of that inode."""
         return inode in self._identities

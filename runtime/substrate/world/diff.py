@@ -11,7 +11,7 @@ from substrate.filesystem.entries import make_diff
 from substrate.filesystem.hashing import add_hashes, hash_of
 from substrate.filesystem.index import index_path
 from substrate.record import replace
-from substrate.world.accepted import complete
+from substrate.world.accepted import STORE, complete
 from substrate.world.listing import read_state
 from substrate.world.spans import OWN, read_record, recorded_diff
 from substrate.world.stack import BASE_LAYER, SpanLayer, read_layers
@@ -113,9 +113,8 @@ def world_changes(state: State) -> Changes:
     base = _upper(state, BASE_LAYER)
     uppers = [*(_upper(state, one) for one in reversed(layers)), base]
     # Under other layers the index of the lowest is out of use: see stack_options.
-    return Changes(
-        uppers, [_project(state)], _prefix(state), "" if layers else index_path(base, "")
-    )
+    index = "" if layers else index_path(base, "")
+    return Changes(uppers, [_project(state)], _prefix(state), index, _copies(state, index))
 
 
 def layer_changes(state: State, layer: SpanLayer) -> Changes:
@@ -135,7 +134,16 @@ def layer_alone(state: State, layer: SpanLayer) -> Changes:
     """
     upper = _upper(state, layer)
     index = "" if layer.number else index_path(upper, "")
-    return Changes([upper], [_project(state)], _prefix(state), index)
+    return Changes([upper], [_project(state)], _prefix(state), index, _copies(state, index))
+
+
+def _copies(state: State, index: str) -> dict[int, int]:
+    """Return which files an undo has restored from copies: the index knows the original alone."""
+    if not index or not os.path.isdir(f"{state.data}/{STORE}"):
+        return {}
+    from substrate.filesystem.known import Known
+
+    return Known(f"{state.data}/{STORE}").copies
 
 
 def _layered(context: Context, world_id: str) -> State:
