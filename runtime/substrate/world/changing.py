@@ -151,8 +151,17 @@ class Changing:
     def settle(self, how: dict[str, Any], place: str) -> None:
         """Give the layers what an accept, or its undo, has planned for them; twice is once.
 
-        `place` is the directory of that accept.
+        `place` is the directory of that accept. Raises `SubstrateError` when there is no room.
         """
+        try:
+            self._settle(how, place)
+        except OSError as error:
+            what = (error.strerror or "").lower()
+            message = f"the project is changed, but not the layers of {self.world_id}: {what}"
+            hint = f"put that right, then let substrate-runtime diff {self.world_id} complete it"
+            raise SubstrateError(message, hint) from error
+
+    def _settle(self, how: dict[str, Any], place: str) -> None:
         archive, mounted = self.archive(place), bool(self._processes)
         if how.get("empty"):
             # Not what a squash has left: listing the layers drops it.
