@@ -116,13 +116,19 @@ def _sharper(items: dict[str, Item], keys: Keys, common: set[Key], limit: int | 
 
 
 def _drop(items: dict[str, Item], paths: list[str], root: str) -> None:
-    """Remove a directory and all in it; `paths` is every path there was, sorted."""
+    """Remove a directory and all that moves with it; `paths` is every path there was, sorted.
+
+    What lies in a directory that the kernel recorded as moved in or out was not compared.
+    """
     del items[root]
-    inside = root + "/"
+    inside, dropped = root + "/", {root}
     for place in range(bisect_left(paths, inside), len(paths)):
-        if not paths[place].startswith(inside):
+        path = paths[place]
+        if not path.startswith(inside):
             break
-        items.pop(paths[place], None)
+        if path.rpartition("/")[0] in dropped:
+            dropped.add(path)
+            items.pop(path, None)
 
 
 def _size(item: Item) -> tuple[int, int] | None:
