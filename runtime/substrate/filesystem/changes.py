@@ -181,8 +181,9 @@ class LayerChanges:
                 if found is None:
                     continue
                 hits, before = found
-                marks = hits[0].marks
-                if marks is not None and marks.redirect and hits[-1].level == self._merged.bottom:
+                marks = [hit.marks for hit in self._upper_hits(hits) if hit.marks is not None]
+                moved = any(one.redirect for one in marks)
+                if moved and hits[-1].level == self._merged.bottom:
                     yield path, before
                 if hits[0].is_folder:
                     waiting.append((path, self._merged.parts_of(hits)))
