@@ -130,7 +130,8 @@ class ThreeWay:
             # An accept of a part may have displaced it.
             return True
         for entry in self._changes.diff.entries:
-            if entry.change in {MOD, DELETE} and entry.kind_before != "dir":
+            # Touched may be a new file with the content of the one that was moved away.
+            if entry.change in {MOD, DELETE, TOUCHED} and entry.kind_before != "dir":
                 return True
             other = entry.item
             if entry.change != WRITE and other is not None and _is_same_file(other, item):
