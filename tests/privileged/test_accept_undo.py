@@ -7,6 +7,8 @@ undone.
 
 from __future__ import annotations
 
+import shutil
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,13 +18,15 @@ from hypothesis import strategies as st
 from substrate.errors import RefusedError, UsageError
 from substrate.filesystem.accept import Wish
 from tests.privileged.test_accept_changes import chosen_part
+from tests.privileged.test_accept_places import mounted
 from tests.privileged.test_overlay_diff import changing, sequences, setups
 from tests.support.accepting import Stand, differences
 from tests.support.examples import examples
 from tests.support.overlay import OverlayHost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
+    from pathlib import Path
 
     from tests.support.overlay import Snapshot
 
@@ -50,10 +54,33 @@ steps = st.lists(
 )
 
 
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[Path]:
+    with mounted("size=64m") as place:
+        yield place
+
+
 @pytest.fixture(scope="module", params=[False, True], ids=["rootful", "rootless"])
-def host(request: pytest.FixtureRequest) -> Iterator[OverlayHost]:
+def host(request: pytest.FixtureRequest, elsewhere: Path) -> Iterator[OverlayHost]:
+    assert elsewhere.is_dir()  # mounted before: it is in the helper's view
     with OverlayHost(rootless=request.param) as started:
         yield started
+
+
+@contextmanager
+def stood(host: OverlayHost, elsewhere: Path, *, apart: bool) -> Generator[Stand]:
+    """A stand; `apart`: its project is on another file system."""
+    if not apart:
+        with Stand(host, WHERE) as stand:
+            yield stand
+        return
+    project = elsewhere / "project"
+    project.mkdir(mode=0o755)
+    try:
+        with Stand(host, WHERE, str(project)) as stand:
+            yield stand
+    finally:
+        shutil.rmtree(project)
 
 
 class Model:
@@ -133,11 +160,24 @@ class Model:
 @example(
     setup=[["write", "a", "one"]],
     steps=[("span", [["append", "a", "1"]]), ("span", [["append", "a", "2"]]), ("accept", None)],
+    apart=False,
 )
 # What comes back in a directory that was moved is known there.
 @example(
     setup=[["mkdir", "a"], ["write", "a/x", "one"]],
     steps=[("span", [["folder", "a/x"], ["rename", "a", "b"]]), ("accept", None), ("undo", None)],
+    apart=True,
+)
+# What one span has moved and another has changed is found where the first one says.
+@example(
+    setup=[["write", "d", "one"]],
+    steps=[
+        ("span", [["rename", "d", "a"], ["mkdir", "d"]]),
+        ("span", [["chmod", "a", 0o600]]),
+        ("part", 0b10),
+        ("undo", None),
+    ],
+    apart=False,
 )
 # Names of before are others below what was made since.
 @example(
@@ -149,13 +189,19 @@ class Model:
         ("undo", None),
         ("span", [["append", "d", "1"], ["remove", "c/x"]]),
     ],
+    apart=False,
 )
 @settings(SETTINGS, max_examples=examples(60))
-@given(setup=setups, steps=steps)
+@given(setup=setups, steps=steps, apart=st.booleans())
 def test_accept_and_undo_change_nothing_of_what_a_world_of_spans_sees(
-    host: OverlayHost, setup: list[list[Any]], steps: list[tuple[str, Any]]
+    host: OverlayHost,
+    elsewhere: Path,
+    setup: list[list[Any]],
+    steps: list[tuple[str, Any]],
+    *,
+    apart: bool,
 ) -> None:
-    with Stand(host, WHERE) as stand:
+    with stood(host, elsewhere, apart=apart) as stand:
         host.act(stand.lower, setup)
         stand.begin_idle()
         model = Model(stand)
@@ -176,15 +222,25 @@ decisions = st.lists(
 )
 
 
+# A copy without a recorded original, which has an equal file in its place.
+@example(
+    setup=[["mkdir", "a"], ["write", "a/c", "one"]],
+    actions=[["rename", "a/c", "a/b"], ["write", "a/c", "one"]],
+    steps=[("part", 1)],
+    apart=False,
+)
 @settings(SETTINGS, max_examples=examples(60))
-@given(setup=setups, actions=sequences, steps=decisions)
+@given(setup=setups, actions=sequences, steps=decisions, apart=st.booleans())
 def test_accept_and_undo_change_nothing_of_what_a_world_that_ended_saw(
     host: OverlayHost,
+    elsewhere: Path,
     setup: list[list[Any]],
     actions: list[list[Any]],
     steps: list[tuple[str, Any]],
+    *,
+    apart: bool,
 ) -> None:
-    with Stand(host, WHERE) as stand:
+    with stood(host, elsewhere, apart=apart) as stand:
         host.act(stand.lower, setup)
         # Names that an index of the kernel holds together are shown by a mount with that index.
         assume(host.rootless or not host.links(stand.lower))

@@ -191,7 +191,11 @@ SETTINGS = settings(
 # Something new in a directory that was moved into one that is known by its content alone.
 @example(
     setup=[
-        ["mkdir", "a"], ["mkdir", "c"], ["mkdir", "c/a"], ["mkdir", "c/b"], ["write", "c/b/b", "one"],
+        ["mkdir", "a"],
+        ["mkdir", "c"],
+        ["mkdir", "c/a"],
+        ["mkdir", "c/b"],
+        ["write", "c/b/b", "one"],
     ],
     actions=[["rename", "a", "c/a/a"], ["rename", "c/a", "c/b/a"], ["rename", "c", "a"]],
 )

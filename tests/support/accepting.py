@@ -76,7 +76,9 @@ class Stand:
         for name in ("upper", "work"):
             os.mkdir(f"{self.layer}/{name}")
         shutil.copystat(self.lower, f"{self.layer}/upper")
-        for name, target in (("upper", "layer/upper"), ("work", "layer/work")):
+        for name, target in (
+            ("upper", "layer/upper"), ("work", "layer/work"), ("lower", self.lower),
+        ):  # fmt: skip
             if not os.path.lexists(f"{self.folder}/{name}"):
                 os.symlink(target, f"{self.folder}/{name}")
         self.host.mount(self.folder)

@@ -83,7 +83,7 @@ class Changes:
                 copies = hidden_copies(self._trees[-1], self.merged)
                 replaced = self._copies.items()
                 copies |= {now: copies[was] for now, was in replaced if was in copies}
-            self.diff = diff_merged(self.merged, copies)
+            self.diff = diff_merged(self.merged, copies, self._copies)
         except PermissionError as error:
             self.__exit__()
             message = f"reading the layer: {error.filename or uppers[0]}: permission denied"
@@ -102,9 +102,10 @@ class Changes:
             tree.close()
 
 
-def diff_merged(merged: Merged, copies: dict[int, Item]) -> FsDiff:
+def diff_merged(merged: Merged, copies: dict[int, Item], originals: Mapping[int, int]) -> FsDiff:
     """Return the differences of open trees; `copies` are the hidden ones of `index.py`.
 
+    `originals`: the inode of a file -> that of the file whose place it has taken.
     Every entry can be read, through its `item`, while the trees are open.
     """
     walk = Walk(merged, copies)
@@ -114,7 +115,7 @@ def diff_merged(merged: Merged, copies: dict[int, Item]) -> FsDiff:
         walk.run()
     deleted = _deleted(walk)
     new = {found.path: found.after for found in walk.found if found.change == "write"}
-    pairs = Pairs(deleted, new, merged.prefix)
+    pairs = Pairs(deleted, new, merged.prefix, originals)
     pairs.find()
     for path, (after, before) in pairs.moved.items():
         walk.compare_moved(path, after, before)

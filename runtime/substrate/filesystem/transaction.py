@@ -17,7 +17,7 @@ from substrate.filesystem.apply import Hands, Interference
 from substrate.filesystem.conflict import CHANGED
 from substrate.filesystem.identity import identity_of
 from substrate.filesystem.journal import Record, Store, read_record
-from substrate.filesystem.operations import IN, OUT, SWAP, Operation
+from substrate.filesystem.operations import IN, OUT, SET, SWAP, Operation
 from substrate.filesystem.pieces import PIECES, choose_place, open_pieces, remove_pieces
 from substrate.filesystem.project import Project, is_folder
 from substrate.filesystem.removal import remove_layers
@@ -136,13 +136,14 @@ class Transaction:
             if status is not None:
                 operation.after = identity_of(status)
                 if not record.undoes or path not in record.overruled:
-                    self._know(status, record.copies.get(status.st_ino, 0))
+                    new = operation.kind != SET and not operation.moved
+                    self._know(status, record.copies.get(status.st_ino, 0), new=new)
             if operation.kind == SWAP:
                 swapped[path] = operation.piece
 
-    def _know(self, status: os.stat_result, stands_for: int = 0) -> None:
+    def _know(self, status: os.stat_result, stands_for: int = 0, *, new: bool = False) -> None:
         linked = status.st_nlink > 1 and not is_folder(status)
-        self._known.add(identity_of(status), stands_for, linked=linked)
+        self._known.add(identity_of(status), stands_for, linked=linked, new=new)
 
     def _take_back(self, record: Record) -> None:
         take_back(self._store, record, self._project, self._known, self._warn)

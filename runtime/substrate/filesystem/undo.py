@@ -250,11 +250,25 @@ def _stage_copies(
 
 
 def _fill_in(operations: tuple[Operation, ...], pieces_fd: int) -> None:
+    """Tell the operations what they will find in their pieces, and at paths a swap was at before.
+
+    What was displaced by a swap may be a copy by now, and may move on from there.
+    """
+    swapped: dict[str, Identity | None] = {}
+    moved: dict[int, Identity | None] = {}
     for operation in operations:
-        if operation.kind in {IN, SWAP} and not operation.moved:
+        if operation.path in swapped and operation.kind != SWAP:
+            operation.there = swapped[operation.path]
+        if operation.moved and operation.kind == OUT:
+            moved[operation.piece] = operation.there
+        elif operation.moved:
+            operation.staged = moved.get(operation.piece, operation.staged)
+        elif operation.kind in {IN, SWAP}:
             name = str(operation.piece)
             status = os.stat(name, dir_fd=pieces_fd, follow_symlinks=False)
             operation.staged = identity_of(status)
+            if operation.kind == SWAP:
+                swapped[operation.path] = operation.staged
 
 
 def _bring_home(record: Record, place: str) -> None:
