@@ -64,8 +64,8 @@ ACCEPT_VERBS = (
         "undo",
         "Take the last accept of a world back",
         "Restores what the last accept has displaced, all of it or nothing; again, and the accept"
-        " before is undone. What has been changed since is a conflict: nothing is restored, and"
-        " the exit status is 6.",
+        " before is undone. What was accepted is a change of the world again. What has been changed"
+        " in the project since is a conflict: nothing is restored, and the exit status is 6.",
         ("substrate-runtime undo web", "substrate-runtime undo --dry-run --json web"),
         (Operand("ID"),),
         UNDO_OPTIONS,

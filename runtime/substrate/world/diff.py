@@ -68,7 +68,8 @@ def patch(
             return []
         if layer is None or not own:
             message = (
-                f"the files of span {span_id} are not there: it shared a layer, or was dropped"
+                f"the files of span {span_id} are not there: it shared a layer, was accepted"
+                " or dropped"
             )
             raise SubstrateError(message, f"substrate-runtime diff --span {span_id} {world_id}")
         changes = layer_changes(state, layer)

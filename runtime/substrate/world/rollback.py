@@ -154,4 +154,4 @@ def _layer_of(stack: LayerStack, span_id: str) -> SpanLayer:
         if layer.span_id == span_id:
             return layer
     message = f"the span {span_id} has no layer of its own"
-    raise WorldStateError(message, "it changed nothing, shared another's layer, or was dropped")
+    raise WorldStateError(message, "it changed nothing, shared a layer, was accepted or dropped")

@@ -126,8 +126,9 @@ _VERBS = (
         "undo",
         "Take the last accept back",
         "Restores what the last accept has displaced, all of it or nothing; again, and the accept"
-        " before is undone. What has been changed since is a conflict: nothing is restored, and"
-        " the exit status is 6.",
+        " before is undone. What was accepted is a change of the session again. What has been"
+        " changed in the project since is a conflict: nothing is restored, and the exit status is"
+        " 6.",
         ("substrate undo", "substrate undo --dry-run"),
         options=UNDO_OPTIONS,
     ),
