@@ -67,7 +67,7 @@ def test_a_writer_killed_at_any_step_loses_nothing_acknowledged(
             with open(done, "wb", buffering=0, closefd=False) as file:
                 file.write(b"!")
 
-        died = dying.dies_at(step, manner, act)
+        died = dying.dies_at(step, act, manner, dying.EVERY)
         os.close(acknowledged)
         was_acknowledged = os.read(reader, 1) == b"!"
         os.close(reader)
@@ -96,7 +96,9 @@ def test_an_exact_request_is_there_whole_or_not_at_all(tmp_path: Path, manner: s
     for step in range(1, _MOST_STEPS):
         origin = Origin(records.SESSION, new_span_id())
         span_id = origin.span_id or ""
-        died = dying.dies_at(step, manner, partial(_write_request, directory, origin, request))
+        died = dying.dies_at(
+            step, partial(_write_request, directory, origin, request), manner, dying.EVERY
+        )
         path = Path(directory, "spans", f"{span_id}.json")
         if path.exists():
             assert read_request(directory, span_id)[0] == request
@@ -120,7 +122,7 @@ def test_a_second_writer_finishes_what_the_first_one_died_in(tmp_path: Path) -> 
         directory = str(tmp_path / f"{step}" / "@trace")
         count = _fill(directory)
         for later in range(3):
-            dying.dies_at(step + later, "before", partial(_append, directory, 9999))
+            dying.dies_at(step + later, partial(_append, directory, 9999), "before", dying.EVERY)
         with TraceWriter(directory, _SMALL) as writer:
             writer.append(_event(count))
         assert [number for number in _numbers(directory) if number != 9999] == [*range(count + 1)]

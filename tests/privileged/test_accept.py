@@ -127,6 +127,30 @@ def test_theirs_takes_the_worlds_version_and_undo_brings_the_hosts_back(
     assert desk.files() == ACCEPTED
     desk("undo").ok()
     assert desk.files() == FILES | {"a": "a person\n"}
+    # It is the host's again, and not what an undo has left: nobody has agreed to lose it.
+    refused = desk("accept")
+    assert refused.status == 6
+    assert "a: changed on the host" in refused.stderr
+    assert desk.files() == FILES | {"a": "a person\n"}
+
+
+def test_an_edit_that_gave_way_to_a_second_accept_is_a_conflict_of_the_first_one_s_undo(
+    any_runtime: Runtime,
+) -> None:
+    session = Session(any_runtime, FILES)
+    session.span("s1", "echo more >>a").ok()
+    any_runtime("accept", "w").ok()
+    session.span("s2", "echo again >>a").ok()
+    time.sleep(0.05)
+    (session.project / "a").write_text("a person\n", "utf-8")
+    any_runtime("accept", "--theirs", "w").ok()
+    assert (session.project / "a").read_text("utf-8") == "one\nmore\nagain\n"
+    any_runtime("undo", "w").ok()
+    assert (session.project / "a").read_text("utf-8") == "a person\n"
+    refused = any_runtime("undo", "w")
+    assert refused.status == 6
+    assert "a: changed on the host" in refused.stderr
+    assert (session.project / "a").read_text("utf-8") == "a person\n"
 
 
 def test_ours_keeps_the_hosts_version_and_takes_the_rest(any_runtime: Runtime) -> None:
@@ -287,9 +311,16 @@ def test_a_session_of_spans_is_accepted_as_one_and_goes_on(any_runtime: Runtime)
     assert session.lines() == ["~ new/n"]
     any_runtime("accept", "w").ok()
     any_runtime("undo", "w").ok()
+    assert session.lines() == ["~ new/n"]
     any_runtime("undo", "w").ok()
     assert (session.project / "d/c").read_text("utf-8") == "three\n"
     assert not (session.project / "new").exists()
+    # Nothing is lost: the work of all spans is in the world again, and goes on from there.
+    assert session.layers() == ["1.s1", "2.s2", "3.s3"]
+    assert set(lines) <= set(session.lines())
+    session.span("s4", "cat new/n; test ! -e d -a ! -e src/x.c; ls e").ok()
+    any_runtime("accept", "w").ok()
+    assert (session.project / "new/n").read_text("utf-8") == "n\nn2\nthird\n"
 
 
 def test_only_what_the_host_changed_after_the_span_began_is_a_conflict(

@@ -112,3 +112,25 @@ def test_layers_of_spans_are_counted_together_and_the_limit_goes_with_the_world(
     # Made again, the same directory has no limit of before.
     bundle = limited(on_quotas, "sh", "-c", FILL, most=40 * MIB)
     assert "quota" not in on_quotas("run", "--bundle", bundle, "w").ok().stdout
+
+
+@needs_quotas
+def test_changes_leave_a_limited_world_and_come_back_to_it(on_quotas: Runtime) -> None:
+    project = on_quotas.home / "project"
+    project.mkdir()
+    (project / "old").write_text("old\n", "utf-8")
+    for path, mode in ((project, 0o777), (project / "old", 0o666)):
+        path.chmod(mode)
+    script = "cd /work; echo new >new; echo more >>old"
+    bundle = limited(on_quotas, "sh", "-c", script)
+    on_quotas("run", "--keep", "--bundle", bundle, "--project", project, "w").ok()
+    before = on_quotas("diff", "w").ok().stdout
+    on_quotas("accept", "w").ok()
+    assert (project / "old").read_text("utf-8") == "old\nmore\n"
+    assert on_quotas("diff", "w").ok().stdout == ""
+    on_quotas("undo", "w").ok()
+    assert (project / "old").read_text("utf-8") == "old\n"
+    assert on_quotas("diff", "w").ok().stdout == before
+    assert sorted(path.name for path in on_quotas.home.iterdir()) == [
+        "cache", "data", "project", "state",
+    ]  # fmt: skip

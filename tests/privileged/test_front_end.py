@@ -109,7 +109,7 @@ def test_changes_become_the_project_s_and_are_taken_back(place: Place) -> None:
     shown = place.call("accept", "--dry-run").stdout
     assert "+ new.txt" in shown
     assert not (place.project / "new.txt").exists()
-    assert place.call("accept").returncode == 0
+    assert place.call("accept").stdout.endswith("\nsubstrate undo takes it back\n")
     assert (place.project / "new.txt").read_text("utf-8") == "new\n"
     assert (place.project / "a.txt").read_text("utf-8") == "a\nb\n"
     assert place.call("diff").stdout == ""
@@ -118,9 +118,15 @@ def test_changes_become_the_project_s_and_are_taken_back(place: Place) -> None:
     assert place.call("undo").returncode == 0
     assert (place.project / "a.txt").read_text("utf-8") == "a\n"
     assert not (place.project / "new.txt").exists()
+    # What the agent has done is still there, with what it did afterwards.
+    assert place.call("diff").stdout == "~ a.txt\n+ new.txt\n"
+    assert place.call("-c", "cat new.txt a.txt").stdout == "new\na\nb\nc\n"
+    nothing = place.call("undo")
+    assert nothing.returncode == 1
+    assert nothing.stderr.endswith("\nhint: substrate diff\n")
     rows = [json.loads(row) for row in place.call("trace", "export").stdout.splitlines()]
     kinds = [(row["action"], row["outcome"]) for row in rows if row["event_type"] == "accept"]
-    assert kinds == [("accept", "done"), ("undo", "done")]
+    assert kinds == [("accept", "done"), ("undo", "done"), ("undo", "refused")]
     assert place.call("trace", "verify", "--spans").returncode == 0
 
 

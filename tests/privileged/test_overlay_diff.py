@@ -188,6 +188,17 @@ SETTINGS = settings(
     setup=[["mkdir", "a"], ["mkdir", "a/a"], ["write", "a/a/x", "one"], ["write", "a/b", ""]],
     actions=[["rename", "a/a", "c"], ["write", "a/a", "two"], ["rename", "a", "d"]],
 )
+# Something new in a directory that was moved into one that is known by its content alone.
+@example(
+    setup=[
+        ["mkdir", "a"],
+        ["mkdir", "c"],
+        ["mkdir", "c/a"],
+        ["mkdir", "c/b"],
+        ["write", "c/b/b", "one"],
+    ],
+    actions=[["rename", "a", "c/a/a"], ["rename", "c/a", "c/b/a"], ["rename", "c", "a"]],
+)
 # Two directories change places, and a file in one of them changes.
 @example(
     setup=[["mkdir", "a"], ["write", "a/x", "one"], ["mkdir", "b"], ["write", "b/x", "two"]],

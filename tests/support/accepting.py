@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from substrate.filesystem.accept import Wish, accept, check_choice, decide
+from substrate.filesystem.archive import Archive
 from substrate.filesystem.baseline import read_baseline, write_baseline
 from substrate.filesystem.changes import LayerChanges
 from substrate.filesystem.choosing import choose
@@ -16,13 +17,15 @@ from substrate.filesystem.diff import Changes
 from substrate.filesystem.discard import plan_discard
 from substrate.filesystem.entries import RENAME
 from substrate.filesystem.index import index_path
-from substrate.filesystem.journal import Record, Store
+from substrate.filesystem.journal import Record, Store, read_record
 from substrate.filesystem.known import Known
 from substrate.filesystem.owners import Owners
 from substrate.filesystem.project import Project
-from substrate.filesystem.rest import empty_layer, set_redirects
+from substrate.filesystem.rest import set_redirects
 from substrate.filesystem.transaction import Transaction, recover
 from substrate.filesystem.undo import finish, undo
+from substrate.world.stack import LayerStack, read_layers
+from substrate.world.state import Layer
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -53,6 +56,10 @@ class Stand:
         for path in (self.lower, self.layer, f"{self.folder}/merged"):
             os.makedirs(path, exist_ok=True)
         self._mounted = False
+        # Of a world of spans: how many there were, and whether its own layer stays mounted.
+        self.spans, self.idles = 0, False
+        layer = Layer(self.lower, "/work", self.layer, host.rootless)
+        self.stack = LayerStack(layer, self.folder)
 
     def __enter__(self) -> Self:
         return self
@@ -69,7 +76,9 @@ class Stand:
         for name in ("upper", "work"):
             os.mkdir(f"{self.layer}/{name}")
         shutil.copystat(self.lower, f"{self.layer}/upper")
-        for name, target in (("upper", "layer/upper"), ("work", "layer/work")):
+        for name, target in (
+            ("upper", "layer/upper"), ("work", "layer/work"), ("lower", self.lower),
+        ):  # fmt: skip
             if not os.path.lexists(f"{self.folder}/{name}"):
                 os.symlink(target, f"{self.folder}/{name}")
         self.host.mount(self.folder)
@@ -79,6 +88,39 @@ class Stand:
         """Show the project through the layer as it is now, as layers of spans are shown."""
         self.host.mount(self.folder, index=False)
         self._mounted = True
+
+    def begin_idle(self) -> None:
+        """Put a fresh layer over the project that stays empty, for spans to be above it."""
+        self.mount()
+        self.unmount()
+        self.idles = True
+
+    def stack_names(self) -> list[str]:
+        """Return the ids of the spans that have layers, the lowest first."""
+        return [layer.span_id for layer in read_layers(self.folder)]
+
+    def span(self, actions: list[list[Any]]) -> None:
+        """Do what a span might, in a layer of its own over what the world has."""
+        time.sleep(TICK_S)
+        self.spans += 1
+        with self.stack as stack:
+            layers = stack.layers()
+            new = stack.push(f"s{self.spans}", layers)
+        below = [f"{one.name}/upper" for one in reversed(layers)]
+        self.host.over(self.folder, new.name, [*below, "lower"])
+        self._mounted = True
+        self.act(actions)
+        self.unmount()
+
+    def look(self) -> Snapshot:
+        """Return what the next span would see."""
+        layers = [one.name for one in reversed(read_layers(self.folder))]
+        uppers = [f"{name}/upper" for name in (*layers, "layer")]
+        self.host.show(self.folder, [*uppers, "lower"])
+        self._mounted = True
+        seen = self.seen()
+        self.unmount()
+        return seen
 
     def unmount(self) -> None:
         """Take the mount away; the layer stays."""
@@ -99,6 +141,9 @@ class Stand:
 
     def recover(self) -> None:
         """Do what the next call does first."""
+        undone = read_record(self.store.undone)
+        if undone is not None:
+            self._settle(undone.settle, self.store.place(undone.undoes))
         recover(self.store, self.warnings.append)
         finish(self.store, self._settle)
 
@@ -123,12 +168,19 @@ class Stand:
         baseline = read_baseline(self.layer)
         assert baseline is not None
         upper = f"{self.layer}/upper"
-        index = index_path(upper, f"{self.layer}/work")
-        return LayerChanges(Changes([upper], [self.lower], self.host.prefix, index), baseline)
+        layers = read_layers(self.folder)
+        index = "" if layers else index_path(upper, f"{self.layer}/work")
+        uppers = [*(f"{self.folder}/{one.name}/upper" for one in reversed(layers)), upper]
+        copies = Known(self.store.path).copies
+        changes = Changes(uppers, [self.lower], self.host.prefix, index, copies)
+        return LayerChanges(changes, baseline)
 
-    def _settle(self, how: dict[str, Any]) -> None:
+    def _settle(self, how: dict[str, Any], place: str) -> None:
+        archive = Archive(place, f"{self.folder}/layers", self.layer)
         if how.get("empty"):
-            empty_layer(self.layer, self.lower, self.host.rootless)
+            archive.put_away(self.lower, mounted=self.idles, userxattr=self.host.rootless)
+        elif how.get("restore"):
+            archive.bring_back(mounted=self.idles)
         else:
             set_redirects(self.layer, how.get("redirects", ()), self.host.prefix)
 

@@ -1,39 +1,55 @@
-"""A child process that kills itself at the n-th system call of some Python code."""
+"""A child process that kills itself, as by kill -9, at the n-th system call of some Python code."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import signal
+import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from substrate.kernel import files
 
-# Everything that changes a file or that somebody could wait for.
-_CALLS = (
-    (os, "open"), (os, "write"), (os, "rename"), (os, "fchmod"), (os, "fsync"), (os, "fdatasync"),
-    (os, "ftruncate"), (os, "mkdir"), (os, "unlink"), (os, "close"), (fcntl, "flock"),
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Calls = Sequence[tuple[Any, str]]
+
+# Whatever changes something on disk, or begins to. The last is renameat2(2), and others.
+LASTING: Calls = (
+    *((os, name) for name in (
+        "mkdir", "rename", "replace", "unlink", "rmdir", "link", "symlink", "mknod", "open",
+        "chmod", "fchmod", "chown", "fchown", "setxattr", "removexattr", "utime", "fsync",
+        "fdatasync", "ftruncate", "copy_file_range", "write", "pwrite",
+    )),
+    (files, "syscall"),
 )  # fmt: skip
+# And what somebody else could wait for.
+EVERY: Calls = (*LASTING, (os, "close"), (fcntl, "flock"))
 MANNERS = ("before", "after", "half")
 
 
-def dies_at(step: int, manner: str, act: Callable[[], None]) -> bool:
-    """Do something in a child that is killed at its `step`-th call; False when it got through.
+def dies_at(
+    step: int, act: Callable[[], object], manner: str = "before", calls: Calls = LASTING
+) -> bool:
+    """Do something in a child that is killed at the `step`-th of the calls, counted from 1.
 
-    `manner`: the call was not made, was made, or (a write) was made by half.
+    False when it got through. `manner`: the call was not made, was made, or (a write) was made by
+    half.
     """
     child = os.fork()
     if child == 0:
         status = 1
         try:
             with pytest.MonkeyPatch.context() as patch:
-                _arm(patch, step, manner)
+                _arm(patch, step, manner, calls)
                 act()
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -41,7 +57,7 @@ def dies_at(step: int, manner: str, act: Callable[[], None]) -> bool:
     return ended != 0
 
 
-def _arm(patch: pytest.MonkeyPatch, step: int, manner: str) -> None:
+def _arm(patch: pytest.MonkeyPatch, step: int, manner: str, calls: Calls) -> None:
     left = step
 
     def deadly(real: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -61,5 +77,5 @@ def _arm(patch: pytest.MonkeyPatch, step: int, manner: str) -> None:
 
         return call
 
-    for module, name in _CALLS:
+    for module, name in calls:
         patch.setattr(module, name, deadly(getattr(module, name), name))

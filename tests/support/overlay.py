@@ -84,6 +84,16 @@ class OverlayHost:
         request = {"do": "mount", "directory": directory, "options": options, "below": below}
         self._ask(request)
 
+    def over(self, directory: str, layer: str, below: list[str]) -> None:
+        """Mount `merged` with `upper` and `work` of a layer over these directories.
+
+        As a span is mounted; all names are relative, and the topmost of those below comes first.
+        """
+        options = STACKED_ROOTLESS if self.rootless else STACKED
+        names = f"lowerdir={':'.join(below)},upperdir={layer}/upper,workdir={layer}/work"
+        request = {"do": "mount", "directory": directory, "options": f"{names},{options}"}
+        self._ask(request | {"whole": True})
+
     def unmount(self, directory: str) -> None:
         """Unmount `merged`."""
         self._ask({"do": "unmount", "directory": directory})
@@ -261,15 +271,19 @@ def _links(root: str) -> list[list[str]]:
     return [group for group in names.values() if len(group) > 1]
 
 
-def _mount(directory: str, options: str, number: int, shown: list[str]) -> None:
+def _layers(number: int, shown: list[str]) -> str:
     layers = "lowerdir=lower,upperdir=upper,workdir=work"
     if number:
         below = ":".join([*(f"upper{one}" for one in range(number - 1, 0, -1)), "lower"])
         layers = f"lowerdir={below},upperdir=upper{number},workdir=work{number}"
     if shown:
         layers = "lowerdir=" + ":".join(shown)
+    return layers
+
+
+def _mount(directory: str, options: str) -> None:
     subprocess.run(
-        ["mount", "-t", "overlay", "overlay", "-o", f"{layers},{options}", "merged"],
+        ["mount", "-t", "overlay", "overlay", "-o", options, "merged"],
         cwd=directory,
         check=True,
     )
@@ -282,7 +296,10 @@ def _unmount(directory: str) -> None:
 def _serve(request: dict[str, Any]) -> Any:
     if request["do"] == "mount":
         number, shown = request.get("number", 0), request.get("below", [])
-        return _mount(request["directory"], request["options"], number, shown)
+        options = request["options"]
+        if not request.get("whole"):
+            options = f"{_layers(number, shown)},{options}"
+        return _mount(request["directory"], options)
     if request["do"] == "unmount":
         return _unmount(request["directory"])
     if request["do"] == "act":

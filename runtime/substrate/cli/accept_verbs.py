@@ -4,8 +4,29 @@ from __future__ import annotations
 
 from substrate.cli.grammar import JSON, MANY, NUMBER, TEXT, Operand, Option, Verb
 
-DISCARD_SPAN = Option(("--span",), "Drop what this span changed, and only that.", TEXT, "SPAN")
 _DRY_RUN = Option(("--dry-run",), "Only show what would be done.")
+
+# What both programs take.
+ACCEPT_OPTIONS = (
+    Option(("--allow-risky",), "Accept risky changes too."),
+    Option(("--risky",), "Accept risky changes at PATH. May be given again.", MANY, "PATH"),
+    Option(("--theirs",), "Where both sides changed the same, take the world's version."),
+    Option(("--ours",), "Where both sides changed the same, keep the host's version."),
+    Option(("--force",), "The same as --theirs --allow-risky."),
+    _DRY_RUN,
+    JSON,
+)
+DISCARD_OPTIONS = (
+    Option(("--span",), "Drop what this span changed, and only that.", TEXT, "SPAN"),
+    _DRY_RUN,
+    JSON,
+)
+UNDO_OPTIONS = (
+    Option(("--accept",), "Only if this is the number of the last accept.", NUMBER, "N"),
+    Option(("--theirs",), "Give up what has been changed since."),
+    _DRY_RUN,
+    JSON,
+)
 
 ACCEPT_VERBS = (
     Verb(
@@ -23,15 +44,7 @@ ACCEPT_VERBS = (
             "substrate-runtime accept --theirs --json web",
         ),
         (Operand("ID"), Operand("PATH", required=False, repeat=True)),
-        (
-            Option(("--allow-risky",), "Accept risky changes too."),
-            Option(("--risky",), "Accept risky changes at PATH. May be given again.", MANY, "PATH"),
-            Option(("--theirs",), "Where both sides changed the same, take the world's version."),
-            Option(("--ours",), "Where both sides changed the same, keep the host's version."),
-            Option(("--force",), "The same as --theirs --allow-risky."),
-            _DRY_RUN,
-            JSON,
-        ),
+        ACCEPT_OPTIONS,
     ),
     Verb(
         "discard",
@@ -45,21 +58,16 @@ ACCEPT_VERBS = (
             "substrate-runtime discard --span 00f067aa0ba902b7 web",
         ),
         (Operand("ID"), Operand("PATH", required=False, repeat=True)),
-        (DISCARD_SPAN, _DRY_RUN, JSON),
+        DISCARD_OPTIONS,
     ),
     Verb(
         "undo",
         "Take the last accept of a world back",
         "Restores what the last accept has displaced, all of it or nothing; again, and the accept"
-        " before is undone. What has been changed since is a conflict: nothing is restored, and"
-        " the exit status is 6.",
+        " before is undone. What was accepted is a change of the world again. What has been changed"
+        " in the project since is a conflict: nothing is restored, and the exit status is 6.",
         ("substrate-runtime undo web", "substrate-runtime undo --dry-run --json web"),
         (Operand("ID"),),
-        (
-            Option(("--accept",), "Only if this is the number of the last accept.", NUMBER, "N"),
-            Option(("--theirs",), "Give up what has been changed since."),
-            _DRY_RUN,
-            JSON,
-        ),
+        UNDO_OPTIONS,
     ),
 )

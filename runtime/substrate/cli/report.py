@@ -40,10 +40,16 @@ _STANDARD_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
 
 
 class Reporter:
-    """Where one program reports to; `own_failure` is the status of an internal error."""
+    """Where one program reports to; `own_failure` is the status of an internal error.
 
-    def __init__(self, program: str, own_failure: int = 1) -> None:
+    `spoken` is how its user calls a verb for a world: with `{verb}` and, where it is named, `{id}`.
+    """
+
+    def __init__(
+        self, program: str, own_failure: int = 1, spoken: str = "substrate-runtime {verb} {id}"
+    ) -> None:
         self.program = program
+        self.spoken = spoken
         self.own_failure = own_failure
         self.log = ""
         self.log_is_json = False
@@ -99,6 +105,10 @@ class Reporter:
     def tell(self, message: str) -> None:
         """Print one line about what was decided; it is neither a failure nor a warning."""
         self._print_lines(message, _RED)
+
+    def command(self, verb: str, world_id: str) -> str:
+        """Return what a person types who uses this program, for a verb and a world."""
+        return self.spoken.format(verb=verb, id=world_id)
 
     def detail(self, message: str) -> None:
         """Print what `--debug` asks for."""

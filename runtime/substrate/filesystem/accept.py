@@ -140,8 +140,12 @@ def accept(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between the
     if not plan.operations:
         return 0
     entry = _record(project, plan)
+    overruled = {path for path, _ in choice.overruled}
+    entry.overruled = frozenset(
+        path for one in chosen if one.path in overruled for path in (one.path, host_path(one))
+    )
     if not lives and choice.whole:
-        entry.settle = {"empty": True}
+        entry.settle, entry.unsettle = {"empty": True}, {"restore": True}
     elif not lives:
         redirects = redirects_after(changes, chosen)
         entry.settle = {"redirects": redirects}

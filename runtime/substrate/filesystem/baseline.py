@@ -43,16 +43,23 @@ class Baseline:
 
 
 def write_baseline(directory: str, project: str) -> None:
-    """Keep what `project` is now in the directory of its new layer, before it is mounted."""
+    """Keep what `project` is now in the directory of its layer, at once: it has nothing in it."""
     status = os.stat(project)
     kept = [
         stamp_ns(), status.st_dev, status.st_ino,
         stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid,
     ]  # fmt: skip
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(os.path.join(directory, BASELINE_FILE), flags, 0o600)
-    with open(fd, "w", encoding="ascii") as file:
-        file.write(jsontext.dumps(kept))
+    _write(directory, jsontext.dumps(kept).encode())
+
+
+def copy_baseline(source: str, target: str) -> None:
+    """Give the directory of a layer the baseline of another; nothing happens when it has none."""
+    try:
+        with open(os.path.join(source, BASELINE_FILE), "rb") as file:
+            kept = file.read()
+    except FileNotFoundError:
+        return
+    _write(target, kept)
 
 
 def read_baseline(directory: str) -> Baseline | None:
@@ -62,6 +69,14 @@ def read_baseline(directory: str) -> Baseline | None:
             return Baseline(*jsontext.loads(file.read()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
+
+
+def _write(directory: str, kept: bytes) -> None:
+    path = os.path.join(directory, BASELINE_FILE)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    with open(os.open(path + ".new", flags, 0o600), "wb") as file:
+        file.write(kept)
+    os.rename(path + ".new", path)
 
 
 def stamp_ns() -> int:

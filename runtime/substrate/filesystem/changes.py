@@ -7,10 +7,11 @@ third side: from which file of the project something was made, when, and under w
 from __future__ import annotations
 
 import os
+import stat
 
 from substrate.filesystem.items import Item
 from substrate.filesystem.marks import origin_inode
-from substrate.filesystem.since import copied_ns, read_since
+from substrate.filesystem.since import copied_ns, read_since, was_made_again
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from substrate.filesystem.baseline import Baseline
+    from substrate.filesystem.descriptors import Folder
     from substrate.filesystem.diff import Changes
     from substrate.filesystem.entries import FsDiff
     from substrate.filesystem.merged import Hit, Part
@@ -33,6 +35,7 @@ class LayerChanges:
         self.baseline = baseline
         self.diff: FsDiff
         self._since: dict[int, Since] = {}
+        self._files: dict[int, tuple[Folder, str]] | None = None
 
     def __enter__(self) -> Self:
         self._changes.__enter__()
@@ -64,7 +67,9 @@ class LayerChanges:
 
         What the host did to that file before is in the change, or was seen by the world.
         """
-        level = self._merged.trees.index(item.folder.tree)
+        trees, tree = self._merged.trees, item.folder.tree
+        # What is in no layer is in the index, which the lowest of them has.
+        level = trees.index(tree) if tree in trees else self._merged.uppers - 1
         copied = copied_ns(self._since_of(level), item.folder, item.name, item.status.st_ino)
         return max(copied, self.baseline.created_ns)
 
@@ -79,6 +84,22 @@ class LayerChanges:
             if device != merged.trees[-1].root.status().st_dev:
                 return 0
         return origin_inode(item.folder, item.name, merged.prefix)
+
+    def first_origin(self, item: Item) -> int:
+        """Return the inode of the project's file that an item goes back to, 0 when unknown.
+
+        Through all layers: what a span changes again is a copy of a copy.
+        """
+        inode = self.origin(item)
+        if not inode or not self.may_come_from_layer(item):
+            return inode
+        files, passed = self._files_of_layers(), set[int]()
+        while inode in files and inode not in passed:
+            passed.add(inode)
+            folder, name = files[inode]
+            inode = origin_inode(folder, name, self._merged.prefix)
+        # The copies that a squash was made of are no more.
+        return 0 if self._has_squash() else inode
 
     def is_copy(self, item: Item) -> bool:
         """Whether an overlay made the item from a file of the project or of a lower layer."""
@@ -160,8 +181,9 @@ class LayerChanges:
                 if found is None:
                     continue
                 hits, before = found
-                marks = hits[0].marks
-                if marks is not None and marks.redirect and hits[-1].level == self._merged.bottom:
+                marks = [hit.marks for hit in self._upper_hits(hits) if hit.marks is not None]
+                moved = any(one.redirect for one in marks)
+                if moved and hits[-1].level == self._merged.bottom:
                     yield path, before
                 if hits[0].is_folder:
                     waiting.append((path, self._merged.parts_of(hits)))
@@ -171,6 +193,24 @@ class LayerChanges:
 
     def _upper_hits(self, hits: list[Hit]) -> list[Hit]:
         return [hit for hit in hits if hit.level < self._merged.uppers]
+
+    def _files_of_layers(self) -> dict[int, tuple[Folder, str]]:
+        """Return where the layers have each inode; looked for when somebody asks."""
+        if self._files is None:
+            self._files = {}
+            for tree in self._merged.trees[: self._merged.uppers]:
+                waiting = [tree.root]
+                while waiting:
+                    folder = waiting.pop()
+                    for name, status in folder.entries():
+                        self._files.setdefault(status.st_ino, (folder, name))
+                        if stat.S_ISDIR(status.st_mode):
+                            waiting.append(folder.child(name))
+        return self._files
+
+    def _has_squash(self) -> bool:
+        uppers = self._merged.trees[: self._merged.uppers]
+        return any(was_made_again(tree.root.fd()) for tree in uppers)
 
     def _layer_began_ns(self, level: int) -> int:
         """Return when a layer was made; the lowest with the world, whose baseline it has."""

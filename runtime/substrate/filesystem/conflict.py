@@ -130,7 +130,8 @@ class ThreeWay:
             # An accept of a part may have displaced it.
             return True
         for entry in self._changes.diff.entries:
-            if entry.change in {MOD, DELETE} and entry.kind_before != "dir":
+            # Touched may be a new file with the content of the one that was moved away.
+            if entry.change in {MOD, DELETE, TOUCHED} and entry.kind_before != "dir":
                 return True
             other = entry.item
             if entry.change != WRITE and other is not None and _is_same_file(other, item):
@@ -138,7 +139,7 @@ class ThreeWay:
         return False
 
     def _other_inode(self, entry: Entry, status: os.stat_result) -> str:
-        inode = 0 if entry.item is None else self._changes.origin(entry.item)
+        inode = 0 if entry.item is None else self._changes.first_origin(entry.item)
         same = not inode or inode == status.st_ino or self._known.holds(status)
         # The world may have moved another file of the project here.
         moved = same or inode in self._originals() or self._was_elsewhere(entry)

@@ -12,6 +12,7 @@ import stat
 
 from substrate.errors import SubstrateError
 from substrate.filesystem.compare import OPEN_FILE
+from substrate.filesystem.layers import OVERLAY_PREFIXES
 from substrate.filesystem.marks import visible_attributes
 from substrate.kernel.files import clone_content
 from substrate.record import record
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from substrate.filesystem.items import Item
 
-OVERLAY_PREFIXES = ("trusted.overlay.", "user.overlay.")
 _CHUNK = 1 << 20
 _NOT_ALLOWED = (errno.EPERM, errno.EACCES, errno.ENOTSUP)
 

@@ -20,10 +20,9 @@ from substrate.filesystem.walk import LINKED, Found, Walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from substrate.filesystem.items import Item
+    from collections.abc import Mapping
 
-TRUSTED = "trusted.overlay."
-USER = "user.overlay."
+    from substrate.filesystem.items import Item
 
 
 def diff_layer(upper: str, lower: str, xattr_prefix: str, work: str = "") -> FsDiff:
@@ -50,12 +49,21 @@ def diff_layers(uppers: list[str], lowers: list[str], xattr_prefix: str, index: 
 
 
 class Changes:
-    """Within `with`: the diff of `diff_layers`, and the trees open in which its files are read."""
+    """Within `with`: the diff of `diff_layers`, and the trees open in which its files are read.
+
+    `copies`: the inode of a file of the project -> that of the file it has taken the place of.
+    """
 
     def __init__(
-        self, uppers: list[str], lowers: list[str], xattr_prefix: str, index: str = ""
+        self,
+        uppers: list[str],
+        lowers: list[str],
+        xattr_prefix: str,
+        index: str = "",
+        copies: Mapping[int, int] | None = None,
     ) -> None:
         self._paths = (uppers, lowers, index)
+        self._copies = copies or {}
         self._prefix = xattr_prefix
         self._trees: list[Tree] = []
 
@@ -73,7 +81,9 @@ class Changes:
             if index:
                 self._trees.append(Tree(index))
                 copies = hidden_copies(self._trees[-1], self.merged)
-            self.diff = diff_merged(self.merged, copies)
+                replaced = self._copies.items()
+                copies |= {now: copies[was] for now, was in replaced if was in copies}
+            self.diff = diff_merged(self.merged, copies, self._copies)
         except PermissionError as error:
             self.__exit__()
             message = f"reading the layer: {error.filename or uppers[0]}: permission denied"
@@ -92,9 +102,10 @@ class Changes:
             tree.close()
 
 
-def diff_merged(merged: Merged, copies: dict[int, Item]) -> FsDiff:
+def diff_merged(merged: Merged, copies: dict[int, Item], originals: Mapping[int, int]) -> FsDiff:
     """Return the differences of open trees; `copies` are the hidden ones of `index.py`.
 
+    `originals`: the inode of a file -> that of the file whose place it has taken.
     Every entry can be read, through its `item`, while the trees are open.
     """
     walk = Walk(merged, copies)
@@ -104,7 +115,7 @@ def diff_merged(merged: Merged, copies: dict[int, Item]) -> FsDiff:
         walk.run()
     deleted = _deleted(walk)
     new = {found.path: found.after for found in walk.found if found.change == "write"}
-    pairs = Pairs(deleted, new, merged.prefix)
+    pairs = Pairs(deleted, new, merged.prefix, originals)
     pairs.find()
     for path, (after, before) in pairs.moved.items():
         walk.compare_moved(path, after, before)

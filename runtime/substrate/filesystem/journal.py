@@ -2,6 +2,8 @@
 
     pending/           a change that has begun; its `record` says which operations there will be
     undo/<number>/     one that is complete, with the pieces it displaced
+    undone/            one that took another back, until what was kept of that is removed
+    unfinished         there from before the first of all that until after the last: one look tells
 
 A change is complete by the rename of the one to the other. Whoever finds `pending` with nobody at
 work takes its operations back, which makes the project what it was.
@@ -10,6 +12,7 @@ work takes its operations back, which makes the project what it was.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from substrate import jsontext
 from substrate.errors import SubstrateError
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 RECORD = "record"
+UNFINISHED = "unfinished"
 _VERSION = 1
 
 
@@ -33,6 +37,8 @@ class Record:
     takes back, 0 for one of its own; `settle` what remains to be done with the layer afterwards,
     `unsettle` what its undo has to do there.
     `clean_folders` are directories that only this change has touched: (path before, path after).
+    `overruled` are paths where the host's own changes have given way; they are still the host's
+    when they are back. `copies`, which is not stored: a piece's inode -> that of what it copies.
     """
 
     def __init__(self, project: str, device: int, inode: int) -> None:
@@ -50,6 +56,8 @@ class Record:
         self.times_after: tuple[FolderTime, ...] = ()
         self.times_before: tuple[FolderTime, ...] = ()
         self.clean_folders: tuple[tuple[str, str], ...] = ()
+        self.overruled: frozenset[str] = frozenset()
+        self.copies: dict[int, int] = {}
 
     def write(self, directory: str) -> None:
         """Write the record into a directory at once, and durably."""
@@ -59,6 +67,7 @@ class Record:
             "pieces_inode": self.pieces_inode, "borrowed": self.borrowed, "undoes": self.undoes,
             "made_ns": self.made_ns, "settle": self.settle,
             "unsettle": self.unsettle, "clean": self.clean_folders,
+            "overruled": sorted(self.overruled),
             "after": [[time.path, time.mtime_ns] for time in self.times_after],
             "before": [[time.path, time.mtime_ns] for time in self.times_before],
         }  # fmt: skip
@@ -98,6 +107,7 @@ def read_record(directory: str) -> Record | None:
         found.made_ns = head["made_ns"]
         found.settle, found.unsettle = head["settle"], head["unsettle"]
         found.clean_folders = tuple((before, after) for before, after in head["clean"])
+        found.overruled = frozenset(head["overruled"])
         found.times_after = tuple(FolderTime(*pair) for pair in head["after"])
         found.times_before = tuple(FolderTime(*pair) for pair in head["before"])
         found.operations = tuple(operation_from(jsontext.loads(line)) for line in lines[1:])
@@ -115,6 +125,7 @@ class Store:
         self.pending = os.path.join(directory, "pending")
         self.undo = os.path.join(directory, "undo")
         self.undone = os.path.join(directory, "undone")
+        self.unfinished = os.path.join(directory, UNFINISHED)
 
     def prepare(self) -> None:
         """Make the directories."""
@@ -135,8 +146,18 @@ class Store:
 
     def begin(self) -> None:
         """Make the directory of a change that begins; nothing else may be pending."""
+        self.mark()
         os.mkdir(self.pending, 0o700)
         sync_directory(self.path)
+
+    def mark(self) -> None:
+        """Let everybody know that something begins which must not be left half done."""
+        os.close(os.open(self.unfinished, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+    def rest(self) -> None:
+        """Let everybody know that nothing is left to do."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.unfinished)
 
     def commit(self, to: str) -> None:
         """Complete the pending change."""

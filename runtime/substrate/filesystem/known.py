@@ -48,20 +48,35 @@ class Known:
         """Whether nothing of the project was ever changed by us."""
         return not self._identities
 
+    @property
+    def copies(self) -> dict[int, int]:
+        """The inode of each file that was restored from a copy -> that of the original."""
+        return {now: was for now, was in self._stands_for.items() if now != was}
+
     def was_here(self, inode: int) -> bool:
         """Whether we have left, or displaced, a file of that inode."""
         return inode in self._identities
 
-    def add(self, identity: Identity, stands_for: int = 0, *, linked: bool = False) -> None:
+    def add(
+        self, identity: Identity, stands_for: int = 0, *, linked: bool = False, new: bool = False
+    ) -> None:
         """Take in what we have left somewhere; `stands_for` is the inode it is a copy of.
 
-        `linked`: it has several names, some of which may be ours.
+        `linked`: it has several names, some of which may be ours. `new`: it was made by us, so
+        that the inode may have been another file's before.
         """
-        self._identities[identity.inode] = identity
+        inode = identity.inode
+        before = self._identities.get(inode)
+        if stands_for:
+            original = self._stands_for.get(stands_for, stands_for)
+        elif new and (before is None or not before.same_content(identity)):
+            original = inode
+        else:
+            original = self._stands_for.get(inode, inode)
+        self._identities[inode] = identity
+        self._stands_for[inode] = original
         if linked:
-            self._linked.add(identity.inode)
-        previous = self._stands_for.get(stands_for, 0) or stands_for or identity.inode
-        self._stands_for[identity.inode] = previous
+            self._linked.add(inode)
 
     def is_what_was_left(self, status: os.stat_result, left: Identity) -> bool:
         """Whether a file is unchanged since we left it as `left`, restorations not counting."""

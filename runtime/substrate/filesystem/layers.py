@@ -13,6 +13,10 @@ from substrate.errors import RefusedError, SubstrateError
 from substrate.kernel.procfs import mount_lines
 from substrate.record import record
 
+# Of the extended attributes an overlay writes for itself, as root and in a user namespace.
+OVERLAY_PREFIXES = ("trusted.overlay.", "user.overlay.")
+_NOT_OURS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENODATA)
+
 
 @record
 class Layer:
@@ -27,11 +31,6 @@ class Layer:
     lower: str
     at: str
     userxattr: bool = False
-
-    @property
-    def xattr_prefix(self) -> str:
-        """The prefix of the overlay's extended attributes in the upper directory."""
-        return "user.overlay." if self.userxattr else "trusted.overlay."
 
 
 def make_layer(directory: str, project: str, at: str, userxattr: bool) -> Layer:
@@ -152,16 +151,25 @@ def _copy_root(source_fd: int, target_fd: int, project: str) -> None:
             message = f"making a layer over {project}: it belongs to another user"
             hint = "run as its owner or as root"
             raise SubstrateError(message, hint) from error
-    for key in os.listxattr(source_fd):
+    wanted = os.listxattr(source_fd)
+    for key in os.listxattr(target_fd):
+        if key not in wanted and not key.startswith(OVERLAY_PREFIXES):
+            try:
+                os.removexattr(target_fd, key)
+            except OSError as error:
+                # The security module labels what is made here; that is its decision.
+                if error.errno not in _NOT_OURS:
+                    raise
+    for key in wanted:
         # The project may have been an overlay's upper directory once: those records would be
         # taken for this one's.
-        if key.startswith(("trusted.overlay.", "user.overlay.")):
+        if key.startswith(OVERLAY_PREFIXES):
             continue
         try:
             os.setxattr(target_fd, key, os.getxattr(source_fd, key))
         except OSError as error:
             # EPERM: attributes of the security modules, which an ordinary user cannot set.
-            if error.errno not in {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENODATA}:
+            if error.errno not in _NOT_OURS:
                 raise
     # Last: chown clears set-id bits, and an access list sets the group's bits.
     os.fchmod(target_fd, stat.S_IMODE(status.st_mode))

@@ -16,7 +16,7 @@ from substrate.filesystem.trees import matching_folders
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping
 
     from substrate.filesystem.items import Item
 
@@ -29,9 +29,18 @@ FIRST_BYTES = 1 << 16
 
 
 class Pairs:
-    """What was deleted and what is new, by path; `find` moves pairs of them into `renames`."""
+    """What was deleted and what is new, by path; `find` moves pairs of them into `renames`.
 
-    def __init__(self, deleted: dict[str, Item], new: dict[str, Item], prefix: str) -> None:
+    `originals`: the inode of a deleted file -> that by which copies of it know it, if another.
+    """
+
+    def __init__(
+        self,
+        deleted: dict[str, Item],
+        new: dict[str, Item],
+        prefix: str,
+        originals: Mapping[int, int],
+    ) -> None:
         self.deleted = deleted
         self.new = new
         self.renames: dict[str, str] = {}
@@ -39,6 +48,7 @@ class Pairs:
         # New path -> what it was before, for files that may have changed since the move.
         self.moved: dict[str, tuple[Item, Item]] = {}
         self._prefix = prefix
+        self._originals = originals
 
     def find(self) -> None:
         """Find all pairs."""
@@ -64,7 +74,7 @@ class Pairs:
     def _pair_origins(self) -> None:
         """Pair copies with what they were copied from, whatever was written to them since."""
         old: Keys = {
-            path: (item.kind, item.status.st_ino)
+            path: (item.kind, self._originals.get(item.status.st_ino, item.status.st_ino))
             for path, item in self.deleted.items()
             if item.kind != "dir"
         }
@@ -116,13 +126,19 @@ def _sharper(items: dict[str, Item], keys: Keys, common: set[Key], limit: int | 
 
 
 def _drop(items: dict[str, Item], paths: list[str], root: str) -> None:
-    """Remove a directory and all in it; `paths` is every path there was, sorted."""
+    """Remove a directory and all that moves with it; `paths` is every path there was, sorted.
+
+    What lies in a directory that the kernel recorded as moved in or out was not compared.
+    """
     del items[root]
-    inside = root + "/"
+    inside, dropped = root + "/", {root}
     for place in range(bisect_left(paths, inside), len(paths)):
-        if not paths[place].startswith(inside):
+        path = paths[place]
+        if not path.startswith(inside):
             break
-        items.pop(paths[place], None)
+        if path.rpartition("/")[0] in dropped:
+            dropped.add(path)
+            items.pop(path, None)
 
 
 def _size(item: Item) -> tuple[int, int] | None:

@@ -11,6 +11,7 @@ import os
 from substrate.errors import SubstrateError
 from substrate.filesystem.descriptors import mount_id
 from substrate.filesystem.removal import remove_layers
+from substrate.kernel.quota import project_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,11 +40,15 @@ def choose_place(project: Project, directory: str, label: str) -> str:
 
 
 def same_mount(fd: int, path: str) -> bool:
-    """Whether a path is on the mount of a descriptor, so that rename(2) works between them."""
-    other = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Whether a path is on the mount of a descriptor, so that rename(2) works between them.
+
+    It does not into a directory whose space is counted apart (project quotas).
+    """
+    other = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        same_device = os.fstat(fd).st_dev == os.fstat(other).st_dev
-        return same_device and mount_id(fd) == mount_id(other)
+        if os.fstat(fd).st_dev != os.fstat(other).st_dev or mount_id(fd) != mount_id(other):
+            return False
+        return project_of(fd) == project_of(other)
     finally:
         os.close(other)
 

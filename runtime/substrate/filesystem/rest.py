@@ -11,10 +11,9 @@ import errno
 import os
 
 from substrate.errors import RefusedError
-from substrate.filesystem.baseline import write_baseline
+from substrate.filesystem.archive import make_fresh
 from substrate.filesystem.conflict import host_path
 from substrate.filesystem.entries import DELETE, MOD, RENAME, TOUCHED, WRITE, Entry
-from substrate.filesystem.layers import make_layer
 from substrate.filesystem.removal import remove_layers
 from substrate.filesystem.renames import after_renames
 from substrate.kernel.files import exchange, open_beneath
@@ -90,9 +89,7 @@ def empty_layer(layer: str, project: str, userxattr: bool) -> None:
     """Exchange a layer that is not mounted for a fresh one, at once."""
     fresh = layer + _FRESH
     remove_layers(fresh)
-    os.mkdir(fresh, 0o700)
-    make_layer(fresh, project, "", userxattr)
-    write_baseline(fresh, project)
+    make_fresh(fresh, project, userxattr=userxattr)
     parent_fd = os.open(os.path.dirname(layer), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         exchange(parent_fd, os.path.basename(layer), parent_fd, os.path.basename(fresh))

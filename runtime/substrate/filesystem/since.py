@@ -54,6 +54,15 @@ def read_since(upper_fd: int) -> Since:
     return Since(began_ns, {int(inode): moment for inode, moment in kept.items()})
 
 
+def was_made_again(upper_fd: int) -> bool:
+    """Whether the layer whose upper directory is open was made of others."""
+    try:
+        os.stat(f"../{SINCE_FILE}", dir_fd=upper_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def copied_ns(since: Since, folder: Folder, name: str, inode: int) -> int:
     """Return when an entry of a layer was copied from what is below, 0 when nobody knows."""
     kept = since.copied_ns.get(inode)

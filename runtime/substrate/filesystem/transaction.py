@@ -17,7 +17,7 @@ from substrate.filesystem.apply import Hands, Interference
 from substrate.filesystem.conflict import CHANGED
 from substrate.filesystem.identity import identity_of
 from substrate.filesystem.journal import Record, Store, read_record
-from substrate.filesystem.operations import IN, OUT, SWAP, Operation
+from substrate.filesystem.operations import IN, OUT, SET, SWAP, Operation
 from substrate.filesystem.pieces import PIECES, choose_place, open_pieces, remove_pieces
 from substrate.filesystem.project import Project, is_folder
 from substrate.filesystem.removal import remove_layers
@@ -110,26 +110,40 @@ class Transaction:
             self._warn(f"{path}: the {what} could not be kept")
 
     def _note_results(self, record: Record, pieces_fd: int) -> None:
-        """Keep what each operation has left; where two were at one path, the swap came last."""
+        """Keep what each operation has left; where two were at one path, the swap came last.
+
+        What was left in a directory has moved along with it since.
+        """
         swapped: dict[str, int] = {}
+        targets = {one.piece: one.path for one in record.operations if one.moved and one.kind == IN}
+        renames: dict[str, str] = {}
         for operation in reversed(record.operations):
             path, piece = operation.path, swapped.get(operation.path)
-            if operation.kind in {OUT, SWAP} and not operation.moved:
+            if (
+                operation.kind in {OUT, SWAP}
+                and not operation.moved
+                and (record.undoes or path not in record.overruled)
+            ):
                 self._know(_piece_status(pieces_fd, operation.piece))
             if operation.kind == OUT:
+                if operation.piece in targets:
+                    renames[path] = targets[operation.piece]
                 continue
-            status = (
-                self._project.status(path) if piece is None else _piece_status(pieces_fd, piece)
-            )
+            if piece is None:
+                status = self._project.status(after_renames(path, renames))
+            else:
+                status = _piece_status(pieces_fd, piece)
             if status is not None:
                 operation.after = identity_of(status)
-                self._know(status)
+                if not record.undoes or path not in record.overruled:
+                    new = operation.kind != SET and not operation.moved
+                    self._know(status, record.copies.get(status.st_ino, 0), new=new)
             if operation.kind == SWAP:
                 swapped[path] = operation.piece
 
-    def _know(self, status: os.stat_result) -> None:
+    def _know(self, status: os.stat_result, stands_for: int = 0, *, new: bool = False) -> None:
         linked = status.st_nlink > 1 and not is_folder(status)
-        self._known.add(identity_of(status), linked=linked)
+        self._known.add(identity_of(status), stands_for, linked=linked, new=new)
 
     def _take_back(self, record: Record) -> None:
         take_back(self._store, record, self._project, self._known, self._warn)
@@ -169,6 +183,7 @@ def recover(store: Store, warn: Warn) -> Record | None:
     record = read_record(store.pending)
     if record is None:
         remove_layers(store.pending)
+        store.rest()
         return None
     with Project(record.project) as project:
         status = os.fstat(project.fd)
@@ -202,7 +217,7 @@ def take_back(store: Store, record: Record, project: Project, known: Known, warn
             sync_filesystem(project.fd)
         finally:
             os.close(pieces_fd)
-    _know_restored(record.operations, project, known)
+    _know_restored(record, project, known)
     for path, _ in record.clean_folders:
         identity = project.identity(path)
         if identity is not None:
@@ -213,6 +228,7 @@ def take_back(store: Store, record: Record, project: Project, known: Known, warn
         kept = remove_pieces(pieces, {number for number, _ in rescued})
         kept = _out_of_pending(store, kept)
     remove_layers(store.pending)
+    store.rest()
     for number, path in rescued:
         warn(f"{path} was changed meanwhile; that version is {kept}/{number}")
 
@@ -228,6 +244,7 @@ def forget_undone(store: Store) -> None:
             remove_layers(record.pieces)
         remove_layers(store.place(record.undoes))
     remove_layers(store.undone)
+    store.rest()
 
 
 def _are_ours(record: Record, pieces: str) -> bool:
@@ -253,13 +270,14 @@ def _out_of_pending(store: Store, kept: str) -> str:
     return place
 
 
-def _know_restored(operations: tuple[Operation, ...], project: Project, known: Known) -> None:
+def _know_restored(record: Record, project: Project, known: Known) -> None:
     """Keep that what is in its old place again was put there by us and not by the host."""
+    operations = record.operations
     origins = {one.piece: one.path for one in operations if one.moved and one.kind == OUT}
     renames = {one.path: origins[one.piece] for one in operations if one.moved and one.kind == IN}
     for operation in operations:
         there, path = operation.there, operation.path
-        if there is None:
+        if there is None or (path in record.overruled and not record.undoes):
             continue
         now = project.identity(after_renames(path, renames) if operation.kind != OUT else path)
         if now is not None and there.same_content(now) and there.mode == now.mode:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from substrate.filesystem.known import Known
     from substrate.filesystem.transaction import Progress, Warn
 
-    Settle = Callable[[dict[str, Any]], None]
+    # Told what is to be done with the layers, and the directory of the accept it is of.
+    Settle = Callable[[dict[str, Any], str], None]
 
 _COPYING = "copying"
 
@@ -41,7 +42,7 @@ def finish(store: Store, settle: Settle | None) -> None:
     """Complete what the last accept left for after its commit; nothing happens the second time.
 
     Displaced originals come from beside the project into the store. `settle` gives the layers
-    what the accept planned for them; None while processes use them.
+    what the accept in a directory planned for them; None while processes use them.
     """
     for number in store.numbers()[-1:]:
         place = store.place(number)
@@ -50,19 +51,13 @@ def finish(store: Store, settle: Settle | None) -> None:
             continue
         if record.pieces:
             _bring_home(record, place)
-        if record.settle and settle is not None:
-            settle(record.settle)
+        if record.settle:
+            if settle is None:
+                return
+            settle(record.settle, place)
             record.settle = {}
             record.write(place)
-
-
-def has_unfinished(store: Store) -> bool:
-    """Whether `finish` has something to do."""
-    for number in store.numbers()[-1:]:
-        record = read_record(store.place(number))
-        if record is not None and (record.pieces or record.settle):
-            return True
-    return False
+    store.rest()
 
 
 def conflicts_of_undo(record: Record, project: Project, known: Known) -> list[tuple[str, str]]:
@@ -111,23 +106,21 @@ def undo(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between them,
     if conflicts:
         operations = _over(operations, project)
     entry = Record(done.project, done.device, done.inode)
-    entry.undoes, entry.made_ns = number, done.made_ns
+    entry.undoes, entry.made_ns, entry.overruled = number, done.made_ns, done.overruled
     entry.settle = done.unsettle
     _plan_times(entry, done, project, known)
-    copies: dict[int, int] = {}
     home = pieces_of(done, store.place(number))
     if same_mount(project.fd, home):
         entry.pieces, entry.borrowed = home, True
 
     def stage(pieces_fd: int) -> None:
         if not entry.borrowed:
-            _stage_copies(home, pieces_fd, operations, copies, warn)
+            _stage_copies(home, pieces_fd, operations, entry.copies, warn)
         _fill_in(operations, pieces_fd)
 
     transaction = Transaction(store, project, known, warn, progress)
     transaction.make(entry, operations, stage, store.undone, label)
-    _know_copies(operations, copies, project, known)
-    settle(entry.settle)
+    settle(entry.settle, store.place(number))
     forget_undone(store)
     return done
 
@@ -257,22 +250,25 @@ def _stage_copies(
 
 
 def _fill_in(operations: tuple[Operation, ...], pieces_fd: int) -> None:
+    """Tell the operations what they will find in their pieces, and at paths a swap was at before.
+
+    What was displaced by a swap may be a copy by now, and may move on from there.
+    """
+    swapped: dict[str, Identity | None] = {}
+    moved: dict[int, Identity | None] = {}
     for operation in operations:
-        if operation.kind in {IN, SWAP} and not operation.moved:
+        if operation.path in swapped and operation.kind != SWAP:
+            operation.there = swapped[operation.path]
+        if operation.moved and operation.kind == OUT:
+            moved[operation.piece] = operation.there
+        elif operation.moved:
+            operation.staged = moved.get(operation.piece, operation.staged)
+        elif operation.kind in {IN, SWAP}:
             name = str(operation.piece)
             status = os.stat(name, dir_fd=pieces_fd, follow_symlinks=False)
             operation.staged = identity_of(status)
-
-
-def _know_copies(
-    operations: tuple[Operation, ...], copies: dict[int, int], project: Project, known: Known
-) -> None:
-    """Keep for which files copies stand, so that an earlier accept can be undone as well."""
-    for operation in operations:
-        if operation.after is not None and operation.after.inode in copies:
-            known.add(operation.after, copies[operation.after.inode])
-    if copies:
-        known.write()
+            if operation.kind == SWAP:
+                swapped[operation.path] = operation.staged
 
 
 def _bring_home(record: Record, place: str) -> None:

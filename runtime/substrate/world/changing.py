@@ -6,6 +6,7 @@ import os
 from contextlib import ExitStack
 
 from substrate.errors import RefusedError, SubstrateError, UnsupportedError
+from substrate.filesystem.archive import Archive
 from substrate.filesystem.baseline import Baseline, read_baseline
 from substrate.filesystem.changes import LayerChanges
 from substrate.filesystem.journal import Store, read_record, sync_directory
@@ -15,7 +16,8 @@ from substrate.filesystem.project import Project
 from substrate.filesystem.removal import remove_layers
 from substrate.filesystem.rest import empty_layer, set_redirects
 from substrate.filesystem.transaction import recover
-from substrate.filesystem.undo import finish, has_unfinished
+from substrate.filesystem.undo import finish
+from substrate.world.accepted import DISCARD, STORE
 from substrate.world.diff import layer_alone, world_changes
 from substrate.world.kill import world_processes
 from substrate.world.span import is_at_rest
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from substrate.world.stack import SpanLayer
     from substrate.world.state import Layer, State
 
-STORE, DISCARD = "accept", "discard"
 # There while all changes are being forgotten, which takes more than one step.
 _FORGETTING = "forgetting"
 _ASIDE = "accepted-layers"
@@ -41,19 +42,30 @@ _ASIDE = "accepted-layers"
 class Changing:
     """A world, its layers and its project, held until the end of the `with` statement.
 
-    `lives`: processes of the world use its layers, so nothing of them may be adapted.
+    `held`: the world, when it is open and locked already. `lives`: processes of the world use its
+    layers, so nothing of them may be adapted.
     """
 
-    def __init__(self, context: Context, world_id: str, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        world_id: str,
+        warn: Callable[[str], None],
+        held: World | None = None,
+    ) -> None:
         self._opened = ExitStack()
         self.world_id = world_id
         self.warn = warn
         try:
-            self._world = self._opened.enter_context(World.open(context, world_id))
-            self._world.lock()
+            if held is None:
+                held = self._opened.enter_context(World.open(context, world_id))
+                held.lock()
+            self._world = held
             self.state: State = self._world.read()
             self.layer: Layer = _layer_of(self.state)
-            self.stack = self._opened.enter_context(LayerStack(self.layer, self.state.data))
+            self.stack = self._opened.enter_context(
+                LayerStack(self.layer, self.state.data, unfinished=True)
+            )
             self._processes = world_processes(self.state, self._world.path)
             self.lives = bool(self._processes) and not self._is_idle()
             self.store = Store(os.path.join(self.state.data, STORE))
@@ -74,6 +86,9 @@ class Changing:
 
     def _recover(self) -> None:
         """Take back what an earlier call has left half done, or complete it."""
+        undone = read_record(self.store.undone)
+        if undone is not None:
+            self.settle(undone.settle, self.store.place(undone.undoes))
         recover_stores(self.state, self.warn)
         if not self.lives and os.path.lexists(self._mark):
             self.forget_everything()
@@ -112,10 +127,12 @@ class Changing:
 
     def forget_everything(self) -> None:
         """Forget every change of the world; a call that is killed here is continued."""
+        self.store.mark()
         os.close(os.open(self._mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         sync_directory(self.store.path)
         self._empty_layers()
         os.unlink(self._mark)
+        self.store.rest()
 
     @property
     def _mark(self) -> str:
@@ -131,17 +148,49 @@ class Changing:
             empty_layer(self.layer.directory, self.layer.project, self.layer.userxattr)
         remove_layers(aside)
 
-    def settle(self, how: dict[str, Any]) -> None:
-        """Give the layers what an accept, or its undo, has planned for them; twice is once."""
+    def settle(self, how: dict[str, Any], place: str) -> None:
+        """Give the layers what an accept, or its undo, has planned for them; twice is once.
+
+        `place` is the directory of that accept. Raises `SubstrateError` when there is no room.
+        """
+        try:
+            self._settle(how, place)
+        except OSError as error:
+            what = (error.strerror or "").lower()
+            message = f"the project is changed, but not the layers of {self.world_id}: {what}"
+            hint = f"put that right, then let substrate-runtime diff {self.world_id} complete it"
+            raise SubstrateError(message, hint) from error
+
+    def _settle(self, how: dict[str, Any], place: str) -> None:
+        archive, mounted = self.archive(place), bool(self._processes)
         if how.get("empty"):
-            self._empty_layers()
+            # Not what a squash has left: listing the layers drops it.
+            self.stack.layers()
+            archive.put_away(self.layer.project, mounted=mounted, userxattr=self.layer.userxattr)
+        elif how.get("restore"):
+            archive.bring_back(mounted=mounted)
         else:
-            _settle_redirects(self.layer, how)
+            redirects = how.get("redirects", ())
+            set_redirects(self.layer.directory, redirects, self.layer.xattr_prefix)
+
+    def check_undo(self, number: int) -> None:
+        """Raise `RefusedError` when the layers cannot get back now what an accept changed there."""
+        place = self.store.place(number)
+        record, archive = read_record(place), self.archive(place)
+        uses = archive.holds_layers or (record is not None and record.unsettle.get("redirects"))
+        if uses and self.lives:
+            message = f"undoing accept {number}: processes of the world use the layers above it"
+            raise RefusedError(message, f"substrate-runtime ps {self.world_id} tells which to end")
+        archive.check_room(mounted=bool(self._processes))
+
+    def archive(self, place: str) -> Archive:
+        """Return what the accept in a directory has put away of the layers."""
+        return Archive(place, os.path.join(self.state.data, LAYERS), self.layer.directory)
 
     def _is_idle(self) -> bool:
         """Whether only our own init is left, over a layer in which nothing was changed."""
         resting = is_at_rest(self.state, self._world.path)
-        return resting and self.stack.is_empty(BASE_LAYER, None)
+        return resting and not os.listdir(f"{self.stack.path(BASE_LAYER)}/upper")
 
     def owners(self) -> Owners:
         """Return who owns what in the project."""
@@ -164,10 +213,10 @@ def recover_stores(state: State, warn: Callable[[str], None]) -> None:
         store = Store(os.path.join(state.data, name))
         if not os.path.isdir(store.path):
             continue
-        undone = read_record(store.undone)
-        if undone is not None and state.layer is not None:
-            _settle_redirects(state.layer, undone.settle)
         recover(store, warn)
+        if name == DISCARD:
+            # Nothing follows on its commit.
+            store.rest()
 
 
 def forget_changes(state: State, warn: Callable[[str], None]) -> None:
@@ -187,22 +236,6 @@ def forget_changes(state: State, warn: Callable[[str], None]) -> None:
                 remove_layers(record.pieces)
         except SubstrateError as error:
             warn(error.message)
-
-
-def is_interrupted(state: State) -> bool:
-    """Whether the layers or the project may be in the middle of a change that was killed."""
-    place = os.path.join(state.data, STORE)
-    names = ("pending", "undone", _FORGETTING)
-    if os.path.isdir(place) and any(os.path.lexists(os.path.join(place, n)) for n in names):
-        return True
-    if os.path.lexists(os.path.join(state.data, DISCARD, "pending")):
-        return True
-    return has_unfinished(Store(place))
-
-
-def _settle_redirects(layer: Layer, how: dict[str, Any]) -> None:
-    prefix = "user.overlay." if layer.userxattr else "trusted.overlay."
-    set_redirects(layer.directory, how.get("redirects", ()), prefix)
 
 
 def _layer_of(state: State) -> Layer:

@@ -11,6 +11,7 @@ from substrate.filesystem.entries import make_diff
 from substrate.filesystem.hashing import add_hashes, hash_of
 from substrate.filesystem.index import index_path
 from substrate.record import replace
+from substrate.world.accepted import STORE, complete
 from substrate.world.listing import read_state
 from substrate.world.spans import OWN, read_record, recorded_diff
 from substrate.world.stack import BASE_LAYER, SpanLayer, read_layers
@@ -40,7 +41,7 @@ def diff(
     if span_id is not None:
         found = span_diff(state, span_id, settings)
     else:
-        _complete(context, state)
+        complete(context, state)
         with world_changes(state) as changes:
             found = add_hashes(changes.diff, settings.hash, settings.small_file_limit)
     at = state.layer.at
@@ -67,7 +68,8 @@ def patch(
             return []
         if layer is None or not own:
             message = (
-                f"the files of span {span_id} are not there: it shared a layer, or was dropped"
+                f"the files of span {span_id} are not there: it shared a layer, was accepted"
+                " or dropped"
             )
             raise SubstrateError(message, f"substrate-runtime diff --span {span_id} {world_id}")
         changes = layer_changes(state, layer)
@@ -88,17 +90,6 @@ def most_entries(context: Context, world_id: str) -> int:
     """Return how many entries of a world's diffs are shown unless somebody asks for more."""
     with World.open(context, world_id) as world:
         return diff_settings(stored_config(world)).max_entries
-
-
-def _complete(context: Context, state: State) -> None:
-    """Take back, or complete, an accept or discard that was killed: no half of one is shown."""
-    if not os.path.isdir(os.path.join(state.data, "accept")):
-        return
-    from substrate.world.changing import Changing, is_interrupted
-
-    if is_interrupted(state):
-        with Changing(context, state.world_id, lambda _: None):
-            return
 
 
 def span_diff(state: State, span_id: str, settings: DiffSettings | None = None) -> FsDiff:
@@ -123,9 +114,8 @@ def world_changes(state: State) -> Changes:
     base = _upper(state, BASE_LAYER)
     uppers = [*(_upper(state, one) for one in reversed(layers)), base]
     # Under other layers the index of the lowest is out of use: see stack_options.
-    return Changes(
-        uppers, [_project(state)], _prefix(state), "" if layers else index_path(base, "")
-    )
+    index = "" if layers else index_path(base, "")
+    return Changes(uppers, [_project(state)], _prefix(state), index, _copies(state, index))
 
 
 def layer_changes(state: State, layer: SpanLayer) -> Changes:
@@ -145,7 +135,16 @@ def layer_alone(state: State, layer: SpanLayer) -> Changes:
     """
     upper = _upper(state, layer)
     index = "" if layer.number else index_path(upper, "")
-    return Changes([upper], [_project(state)], _prefix(state), index)
+    return Changes([upper], [_project(state)], _prefix(state), index, _copies(state, index))
+
+
+def _copies(state: State, index: str) -> dict[int, int]:
+    """Return which files an undo has restored from copies: the index knows the original alone."""
+    if not index or not os.path.isdir(f"{state.data}/{STORE}"):
+        return {}
+    from substrate.filesystem.known import Known
+
+    return Known(f"{state.data}/{STORE}").copies
 
 
 def _layered(context: Context, world_id: str) -> State:
@@ -162,7 +161,7 @@ def _upper(state: State, layer: SpanLayer) -> str:
 
 def _prefix(state: State) -> str:
     assert state.layer is not None  # noqa: S101 -- the callers have looked
-    return "user.overlay." if state.layer.userxattr else "trusted.overlay."
+    return state.layer.xattr_prefix
 
 
 def _project(state: State) -> str:

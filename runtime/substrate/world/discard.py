@@ -14,7 +14,8 @@ from substrate.filesystem.project import Project
 from substrate.filesystem.removal import remove_layers
 from substrate.filesystem.transaction import Transaction
 from substrate.record import record
-from substrate.world.changing import DISCARD, Changing
+from substrate.world.accepted import DISCARD
+from substrate.world.changing import Changing
 from substrate.world.diff import relative_path
 
 TYPE_CHECKING = False

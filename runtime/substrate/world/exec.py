@@ -25,6 +25,7 @@ from substrate.isolation.unlocked import has_unlocked_mounts
 from substrate.kernel import procfs
 from substrate.record import record
 from substrate.world import state as states
+from substrate.world.accepted import complete
 from substrate.world.console import connect_console, send_console
 from substrate.world.ending import end_tree
 from substrate.world.filters import find_filter
@@ -91,7 +92,7 @@ def execute(context: Context, request: ExecRequest, warn: Callable[[str], None])
     """
     with World.open(context, request.world_id) as world:
         state = world.read()
-        _take_back_interrupted(context, state)
+        complete(context, state)
         config = stored_config(world)
     process = _process(config, state, request)
     _refuse_unlocked_mounts(context, config, process)
@@ -208,15 +209,6 @@ def _limited_output(
         hint = f"leave out --detach, or accept it with --allow-degraded {OUTPUT_LIMIT}"
         raise UnsupportedError(message, hint)
     return None
-
-
-def _take_back_interrupted(context: Context, state: State) -> None:
-    """Show a command no project in the middle of an accept that was killed."""
-    if os.path.lexists(f"{state.data}/accept/pending"):
-        from substrate.world.changing import Changing
-
-        with Changing(context, state.world_id, lambda _: None):
-            return
 
 
 def _finish(talk: Conversation, request: ExecRequest) -> None:

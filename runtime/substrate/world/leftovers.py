@@ -32,6 +32,7 @@ from substrate.filesystem.since import SINCE_FILE
 from substrate.record import record, replace
 from substrate.seccomp.cache import stale_entries
 from substrate.world import state as states
+from substrate.world.accepted import STORE, is_interrupted
 from substrate.world.context import prepare_directory
 from substrate.world.delete import remove
 from substrate.world.store import (
@@ -64,8 +65,8 @@ _OWN_DATA = frozenset((OWNER_FILE, BASELINE_FILE, KNOWN_FILE, SINCE_FILE))
 class Leftover:
     """One thing without an owner. `command` removes it by hand.
 
-    `kind` is world, layers, cgroup or file. `outcome` is removed, found (it would be removed),
-    kept (somebody has to decide) or failed, and then `reason` ends in why.
+    `kind` is world, layers, cgroup, accept or file. `outcome` is removed, found (it would be
+    removed), kept (somebody has to decide) or failed, and then `reason` ends in why.
     """
 
     kind: str
@@ -134,7 +135,7 @@ def _in_world(context: Context, world_id: str, sweep: Sweep) -> Iterator[Leftove
 
 def _judged(world: World, sweep: Sweep) -> Iterator[Leftover]:
     names = os.listdir(world.fileno())
-    command = _delete_command(world)
+    command = _command(world, "delete --force")
     if STATE_FILE not in names:
         if all(name in _OWN_FILES or is_temporary(name) for name in names):
             why = "its runtime was killed before the world had a state"
@@ -158,6 +159,17 @@ def _judged(world: World, sweep: Sweep) -> Iterator[Leftover]:
             found = Leftover("file", path, "its writer was killed", f"rm {quote(path)}")
             yield sweep.take(found, partial(world.remove_file, name))
     yield from _forgotten_spans(state, world.path, sweep)
+    if state.layer is not None and is_interrupted(state.data):
+        why = "an accept, undo or discard that was killed; it is taken back, or completed"
+        found = Leftover("accept", f"{state.data}/{STORE}", why, _command(world, "diff"))
+        yield sweep.take(found, partial(_complete, world, sweep.warn))
+
+
+def _complete(world: World, warn: Callable[[str], None]) -> None:
+    from substrate.world.changing import Changing
+
+    with Changing(world.context, world.world_id, warn, held=world):
+        return
 
 
 def _forgotten_spans(state: State, owner: str, sweep: Sweep) -> Iterator[Leftover]:
@@ -281,7 +293,7 @@ def _holds_changes(path: str) -> bool:
     return False
 
 
-def _delete_command(world: World) -> str:
+def _command(world: World, verb: str) -> str:
     context = world.context
     root = f"--root {quote(context.root)} " if context.data == f"{context.root}-data" else ""
-    return f"substrate-runtime {root}delete --force {world.world_id}"
+    return f"substrate-runtime {root}{verb} {world.world_id}"

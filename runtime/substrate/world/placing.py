@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from substrate.errors import UnsupportedError
 from substrate.record import record
+from substrate.world.accepted import highest_accepted
 from substrate.world.stack import LayerStack
 
 TYPE_CHECKING = False
@@ -45,18 +46,20 @@ def place(
     """Have `start` bring a process in, with the view it shall have; return its result.
 
     `names` are the ids of span and session, None for a command that is no span: it shares the
-    world's own mount, or, once that lies below the layers of spans, gets a layer as well. `owner`
+    world's own mount, or, once that lies below the layers of spans (also of accepted ones, which
+    may come back), gets a layer as well. `owner`
     is the world's state directory. Raises what `start` and `enter_span` raise.
     """
     span_id, session = names
     if span_id is None and state.layer is not None:
         with LayerStack(state.layer, state.data, shared=True) as stack:
             layers = stack.layers()
-            if not layers:
+            below = layers[-1].number if layers else highest_accepted(state.data)
+            if not below:
                 return start(PLAIN), None
         from substrate.world.spans import free_id
 
-        span_id = free_id(state.data, "exec", layers[-1].number + 1)
+        span_id = free_id(state.data, "exec", below + 1)
     from substrate.world.span import enter_span
 
     check_spans(state, config)

@@ -11,6 +11,7 @@ import os
 from substrate.errors import RefusedError, UnsupportedError, UsageError, WorldStateError
 from substrate.printable import quote
 from substrate.world import state as states
+from substrate.world.accepted import complete, highest_accepted
 from substrate.world.kill import world_processes
 from substrate.world.listing import read_state
 from substrate.world.spans import read_record
@@ -37,7 +38,9 @@ def rollback(context: Context, world_id: str, point: str | None) -> list[str]:
     state, owner = _open(context, world_id)
     assert state.layer is not None  # noqa: S101 -- _open has looked
     with LayerStack(state.layer, state.data) as stack:
-        number = 0 if point is None else _number_of(state, point)
+        number = highest_accepted(state.data)
+        if point is not None:
+            number = _number_of(state, point, accepted=number)
         _refuse_alive(state, owner)
         _refuse_squashed(stack, number)
         # First: a number that is free will be another layer's.
@@ -65,7 +68,7 @@ def snapshot(context: Context, world_id: str, name: str) -> None:
             message = f"{name} is the id of a span"
             raise UsageError(message, "choose another name")
         os.makedirs(f"{state.data}/{SNAPSHOTS}", 0o700, exist_ok=True)
-        number = layers[-1].number if layers else 0
+        number = layers[-1].number if layers else highest_accepted(state.data)
         try:
             os.symlink(str(number), f"{state.data}/{SNAPSHOTS}/{name}")
         except FileExistsError:
@@ -104,6 +107,7 @@ def _open(context: Context, world_id: str) -> tuple[State, str]:
     if state.layer is None:
         message = f"the world {world_id} has no layers"
         raise UnsupportedError(message, 'set $.substrate.project.write to "layers"')
+    complete(context, state)
     with World.open(context, world_id) as world:
         return state, world.path
 
@@ -134,12 +138,14 @@ def _snapshots(state: State) -> Iterator[tuple[str, int]]:
         yield name, int(os.readlink(f"{state.data}/{SNAPSHOTS}/{name}"))
 
 
-def _number_of(state: State, point: str) -> int:
-    for name, number in _snapshots(state):
-        if name == point:
-            return number
-    number = read_record(state.data, point)["layer"]
-    assert isinstance(number, int)  # noqa: S101 -- we wrote it
+def _number_of(state: State, point: str, accepted: int) -> int:
+    number = dict(_snapshots(state)).get(point, -1)
+    if number < 0:
+        number = read_record(state.data, point)["layer"]
+        assert isinstance(number, int)  # noqa: S101 -- we wrote it
+    if number < accepted:
+        message = f"what came after {point} is accepted, and in the project"
+        raise RefusedError(message, f"substrate-runtime undo {state.world_id}")
     return number
 
 
@@ -148,4 +154,4 @@ def _layer_of(stack: LayerStack, span_id: str) -> SpanLayer:
         if layer.span_id == span_id:
             return layer
     message = f"the span {span_id} has no layer of its own"
-    raise WorldStateError(message, "it changed nothing, shared another's layer, or was dropped")
+    raise WorldStateError(message, "it changed nothing, shared a layer, was accepted or dropped")

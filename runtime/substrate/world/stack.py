@@ -12,8 +12,9 @@ import fcntl
 import os
 
 from substrate.errors import SubstrateError, UsageError, WorldNotFoundError, WorldStateError
-from substrate.filesystem.layers import Stacked, copy_root
+from substrate.filesystem.layers import OVERLAY_PREFIXES, Stacked, copy_root
 from substrate.record import record
+from substrate.world.accepted import check_complete, highest_accepted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,12 +65,16 @@ BASE_LAYER = SpanLayer(0, "")
 class LayerStack:
     """The stack of one world; within `with` it is locked, and nobody else changes it.
 
-    `shared`: for whoever only must not see it change.
+    `shared`: for whoever only must not see it change. `unfinished`: for whoever completes what
+    has been left half done; everybody else is refused then, with `WorldStateError`.
     """
 
-    def __init__(self, layer: Layer, data: str, *, shared: bool = False) -> None:
+    def __init__(
+        self, layer: Layer, data: str, *, shared: bool = False, unfinished: bool = False
+    ) -> None:
         self.layer = layer
         self.data = data
+        self._may_be_unfinished = unfinished
         self._operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         self._fd = -1
 
@@ -82,6 +87,8 @@ class LayerStack:
             self._lock()
             here = os.stat(self.data, follow_symlinks=False)
             ours = os.fstat(self._fd)
+            if not self._may_be_unfinished:
+                check_complete(self.data)
         except FileNotFoundError:
             self.__exit__()
             raise self._gone() from None
@@ -126,7 +133,8 @@ class LayerStack:
 
     def _push(self, span_id: str, layers: list[SpanLayer]) -> SpanLayer:
         below = layers[-1] if layers else BASE_LAYER
-        layer = SpanLayer(below.number + 1, span_id)
+        number = below.number or highest_accepted(self.data)
+        layer = SpanLayer(number + 1, span_id)
         folder = f"{self.data}/{LAYERS}"
         new = f"{folder}/{_NEW}"
         source = f"{self.path(below)}/upper"
@@ -184,8 +192,7 @@ class LayerStack:
             os.mkdir(f"{new}/{name}", 0o700)
         uppers = [f"{self.path(layer)}/upper" for layer in reversed(layers)]
         lowers = [f"{self.path(BASE_LAYER)}/upper", self.layer.project]
-        prefix = "user.overlay." if self.layer.userxattr else "trusted.overlay."
-        write_since(new, squash(uppers, lowers, prefix, f"{new}/upper"))
+        write_since(new, squash(uppers, lowers, self.layer.xattr_prefix, f"{new}/upper"))
         whole = SpanLayer(layers[-1].number, f"{SQUASHED}{layers[0].first}")
         # From here on the new one counts, and those it is made of do not: see read_layers.
         os.rename(new, self.path(whole))
@@ -267,12 +274,15 @@ def _all_layers(data: str) -> list[SpanLayer]:
 
 def _counting(found: list[SpanLayer]) -> list[SpanLayer]:
     """Return those that count, sorted: not what an interruption has left beside its squash."""
-    squashed = [layer for layer in found if layer.span_id.startswith(SQUASHED)]
-    if squashed:
-        whole = max(squashed, key=lambda layer: layer.number)
-        found = [whole, *(layer for layer in found if layer.number > whole.number)]
-    found.sort(key=lambda layer: layer.number)
-    return found
+    found = sorted(found, key=lambda layer: (layer.number, -layer.first))
+    counting: list[SpanLayer] = []
+    for layer in found:
+        # A squash stands for what it was made of, which has all these numbers, and for no others:
+        # layers that an accept had put away may be back below it.
+        while counting and counting[-1].number >= layer.first:
+            counting.pop()
+        counting.append(layer)
+    return counting
 
 
 def remove(path: str) -> None:
@@ -288,5 +298,5 @@ def _attributes(path: str) -> dict[str, bytes]:
     return {
         key: os.getxattr(path, key)
         for key in os.listxattr(path)
-        if not key.startswith(("trusted.overlay.", "user.overlay."))
+        if not key.startswith(OVERLAY_PREFIXES)
     }

@@ -30,6 +30,11 @@ class Layer:
     owner: int = -1
     group: int = -1
 
+    @property
+    def xattr_prefix(self) -> str:
+        """What the names of the overlay's own extended attributes in the layers begin with."""
+        return "user.overlay." if self.userxattr else "trusted.overlay."
+
 
 @record
 class State:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from substrate.errors import RefusedError, SubstrateError, UsageError
+from substrate.errors import SubstrateError, UsageError
 from substrate.filesystem import undo as undoing
 from substrate.filesystem.journal import read_record
 from substrate.record import record
@@ -39,8 +39,9 @@ def undo(
 ) -> Undone:
     """Take the last accept of a world back; `number` names the one that must be the last.
 
-    Raises `ConflictError` when something has been changed since, `UsageError` when another accept
-    came after, `SubstrateError` when there is nothing to undo.
+    What it made of the project is a change of the world again. Raises `ConflictError` when
+    something has been changed since, `UsageError` when another accept came after, `RefusedError`
+    while processes use the layers, `SubstrateError` when there is nothing to undo.
     """
     with Changing(context, world_id, warn) as changing:
         numbers = changing.store.numbers()
@@ -57,9 +58,7 @@ def undo(
         if done is None:
             message = f"accept {last} left no record"
             raise SubstrateError(message, f"ls {place}")
-        if done.unsettle.get("redirects") and changing.lives:
-            message = f"undoing accept {last}: the world still runs, and uses what was moved"
-            raise RefusedError(message, f"substrate-runtime kill {world_id} KILL")
+        changing.check_undo(last)
         conflicts: list[tuple[str, str]] = []
         if dry_run:
             conflicts = undoing.conflicts_of_undo(done, changing.project, changing.known)

@@ -36,7 +36,6 @@ def test_options_follow_the_kind_of_mount(tmp_path: Path) -> None:
     project.mkdir()
     directory.mkdir()
     layer = make_layer(str(directory), str(project), "/project", userxattr=True)
-    assert layer.xattr_prefix == "user.overlay."
     options = overlay_options(layer)
     assert options[:3] == (
         ("lowerdir", layer.lower),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from substrate.errors import SubstrateError, UsageError, WorldNotFoundError
+from substrate.errors import SubstrateError, UsageError, WorldNotFoundError, WorldStateError
+from substrate.world.accepted import highest_accepted
 from substrate.world.stack import BASE_LAYER, LayerStack, SpanLayer, check_span_id, read_layers
 from substrate.world.state import Layer
 
@@ -95,6 +96,39 @@ def test_layers_that_were_made_one_count_no_more_even_if_they_are_left(stack: La
         # Whoever holds the lock removes them.
         assert stack.layers() == [whole, layers[2]]
         assert sorted(os.listdir(f"{stack.data}/layers")) == ["2.squash-1", "3.s3"]
+
+
+def test_layers_below_those_that_were_made_one_still_count(stack: LayerStack) -> None:
+    for name in ("1.s1", "2.s2", "5.squash-3", "3.s3", "4.squash-3", "5.s5", "6.s6"):
+        os.makedirs(f"{stack.data}/layers/{name}")
+    names = ["1.s1", "2.s2", "5.squash-3", "6.s6"]
+    with stack:
+        assert [layer.name for layer in stack.layers()] == [f"layers/{name}" for name in names]
+    assert sorted(os.listdir(f"{stack.data}/layers")) == names
+
+
+def test_numbers_go_on_above_those_of_layers_that_may_come_back(stack: LayerStack) -> None:
+    for place in ("1/layers/2.s2", "1/layers/.spare", "2/pieces", "3/layers/7.squash-3"):
+        os.makedirs(f"{stack.data}/accept/undo/{place}")
+    assert highest_accepted(stack.data) == 7
+    with stack:
+        assert [layer.number for layer in push(stack, "s8", "s9")] == [8, 9]
+
+
+def test_nobody_has_a_stack_in_the_middle_of_a_change_but_who_completes_it(
+    stack: LayerStack,
+) -> None:
+    for store in ("accept", "discard"):
+        os.mkdir(f"{stack.data}/{store}")
+        mark = Path(stack.data, store, "unfinished")
+        mark.touch()
+        with pytest.raises(WorldStateError, match="in the middle of an accept"):
+            stack.__enter__()
+        with LayerStack(stack.layer, stack.data, unfinished=True) as completing:
+            assert completing.layers() == []
+        mark.unlink()
+    with stack:
+        assert stack.layers() == []
 
 
 @pytest.mark.parametrize("bad", ["", ".", "a.b", "a/b", "x" * 65, "é", "squash-1", "a b"])

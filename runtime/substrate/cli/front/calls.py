@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from substrate.cli.parse import Arguments
 
 # 125 is ours, as in env(1) and docker: every other status may be a command's own.
-reporter = Reporter("substrate", own_failure=125)
+reporter = Reporter("substrate", own_failure=125, spoken="substrate {verb}")
 
 
 def context_of(arguments: Arguments) -> Context:

@@ -48,6 +48,7 @@ def converse(arguments: Arguments) -> int:
         message = "--json needs a command: an interactive shell has no one result"
         raise UsageError(message, "substrate --json -c COMMAND")
     gc.enable()
+    reporter.spoken = ":{verb}"
     world = world_of(arguments)
     world.ensure_session(spec_of(arguments))
     shell = Shell(arguments, world)

@@ -46,8 +46,8 @@ Apply changes of the session to the person's real files: all of them, or those a
 files, set-id bits: only a person may accept these), nothing is applied and the error says why.
 Ask the person first unless they have told you to."""
 _UNDO = """\
-Take the last accept back: the real files become what they were before it. Refused when they have
-been changed since."""
+Take the last accept back: the real files become what they were before it, and what was accepted is
+a change of the session again. Refused when they have been changed since."""
 _WHY = """\
 Return what the policy says about a bash text, with the rule and the file it stands in, without
 running it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from substrate.cli.accept_verbs import DISCARD_SPAN
+from substrate.cli.accept_verbs import ACCEPT_OPTIONS, DISCARD_OPTIONS, UNDO_OPTIONS
 from substrate.cli.grammar import (
     CHOICE,
     FLAG,
@@ -62,7 +62,6 @@ _OPTIONS = (
     HELP,
 )
 
-_DRY_RUN = Option(("--dry-run",), "Show what would happen, and do nothing.")
 _PATHS = Operand("PATH", required=False, repeat=True)
 
 
@@ -111,15 +110,7 @@ _VERBS = (
         " outside later is risky: it needs --allow-risky or --risky, else the exit status is 5.",
         ("substrate accept --dry-run", "substrate accept src README.md"),
         (_PATHS,),
-        (
-            Option(("--allow-risky",), "Accept risky changes too."),
-            Option(("--risky",), "Accept risky changes at PATH. May be given again.", MANY, "PATH"),
-            Option(("--theirs",), "Where both sides changed the same, take the world's version."),
-            Option(("--ours",), "Where both sides changed the same, keep the host's version."),
-            Option(("--force",), "The same as --theirs --allow-risky."),
-            _DRY_RUN,
-            JSON,
-        ),
+        ACCEPT_OPTIONS,
     ),
     _verb(
         "discard",
@@ -129,21 +120,17 @@ _VERBS = (
         " goes, unless a later one changed the same or goes on from it.",
         ("substrate discard build", "substrate discard --span 00f067aa0ba902b7"),
         (_PATHS,),
-        (DISCARD_SPAN, _DRY_RUN, JSON),
+        DISCARD_OPTIONS,
     ),
     _verb(
         "undo",
         "Take the last accept back",
         "Restores what the last accept has displaced, all of it or nothing; again, and the accept"
-        " before is undone. What has been changed since is a conflict: nothing is restored, and"
-        " the exit status is 6.",
+        " before is undone. What was accepted is a change of the session again. What has been"
+        " changed in the project since is a conflict: nothing is restored, and the exit status is"
+        " 6.",
         ("substrate undo", "substrate undo --dry-run"),
-        options=(
-            Option(("--accept",), "Only if this is the number of the last accept.", NUMBER, "N"),
-            Option(("--theirs",), "Give up what has been changed since."),
-            _DRY_RUN,
-            JSON,
-        ),
+        options=UNDO_OPTIONS,
     ),
     _verb(
         "log",

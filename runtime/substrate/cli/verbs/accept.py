@@ -7,7 +7,7 @@ import sys
 from substrate import jsontext
 from substrate.cli.calls import context_of
 from substrate.cli.progress import ProgressLine
-from substrate.cli.report import warn
+from substrate.cli.report import reporter, warn
 from substrate.cli.terminal import flush, has_colour, write
 from substrate.errors import UsageError
 from substrate.filesystem.accept import Wish
@@ -71,7 +71,7 @@ def _print(done: Accepted, *, dry_run: bool) -> None:
         return
     write(f"accepted {stat_line(done.diff)}\n")
     if done.number:
-        write(f"substrate-runtime undo {done.world_id} takes it back\n")
+        write(f"{reporter.command('undo', done.world_id)} takes it back\n")
 
 
 def _print_json(done: Accepted, *, dry_run: bool) -> None:
