@@ -9,7 +9,7 @@ from substrate.api import sessions
 from substrate.api.capture import OUTPUT_BYTES, Capture, Ended
 from substrate.api.judging import Judge
 from substrate.api.recording import Recorder
-from substrate.api.records import DENY, ExecResult
+from substrate.api.records import DENY, ExecResult, WorldSpec
 from substrate.api.spanning import Spanning
 from substrate.errors import (
     CannotExecuteError,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from substrate.api.capture import OnOutput, Start
-    from substrate.api.records import ExecRequest, PolicyDecision, Scope, WorldSpec
+    from substrate.api.records import ExecRequest, PolicyDecision, Scope
     from substrate.api.sessions import Session
     from substrate.filesystem.entries import FsDiff
     from substrate.trace.events import Origin
@@ -100,6 +100,8 @@ class InProcessWorld:
         self._judge = Judge(whole.project_dir, self._environment, self._policy_file)
         session = sessions.ensure(self._context, whole, self._judge, self._warn)
         self._enter(session)
+        if session.revived:
+            self._tell(lambda: self._record().world("started", _names(session.degraded)))
         if session.made:
             self._tell(lambda: self._record().world("created", _names(session.degraded)))
         return session.world_id
@@ -306,7 +308,13 @@ class InProcessWorld:
                 terminal=terminal,
             )
             names = (span_id, origin.session_id)
-            started = spanning.begin(overrides, {**streams, **descriptors}, names, before)
+            given = {**streams, **descriptors}
+            try:
+                started = spanning.begin(overrides, given, names, before)
+            except WorldStateError:
+                if not self._revive():
+                    raise
+                started = spanning.begin(overrides, given, names, before)
             self._running[span_id] = started
             return started
 
@@ -318,6 +326,15 @@ class InProcessWorld:
         finally:
             self._running.pop(span_id, None)
         return ended, int((time.monotonic() - began) * 1000)
+
+    def _revive(self) -> bool:
+        """Make the world run again when it has ended since the last command."""
+        session = self.session
+        spec = WorldSpec(session.world_id, session.bundle, session.project)
+        revived = sessions.revive(self._context, spec, self.judge, self._warn)
+        if revived:
+            self._tell(lambda: self._record().world("started", _names(session.degraded)))
+        return revived
 
     def _asked(self, request: ExecRequest, settings: dict[str, Any] | None) -> Request:
         session = self.session

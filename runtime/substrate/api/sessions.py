@@ -32,12 +32,17 @@ if TYPE_CHECKING:
     from substrate.api.judging import Judge
     from substrate.api.records import WorldSpec
     from substrate.world.context import Context
+    from substrate.world.create import CreateRequest
     from substrate.world.state import State
 
 DEFAULT_BUNDLE = "host-project" if os.geteuid() == 0 else "rootless"
 # Not a word of the id's own: what a path may have and an id may not.
 _REPLACED = "-"
 _NAME_LENGTH = 40
+
+
+class _EndedError(WorldStateError):
+    """The world of a session has ended."""
 
 
 @record
@@ -52,6 +57,7 @@ class Session:
     session_id: str
     bundle: str
     output_bytes: int | None = None
+    revived: bool = False
 
 
 def find_project(directory: str) -> str:
@@ -106,14 +112,33 @@ def bundle_directory(bundle: str) -> str:
 def ensure(context: Context, spec: WorldSpec, judge: Judge, warn: Callable[[str], None]) -> Session:
     """Return the running world of a complete specification, making it unless it is there.
 
-    Raises `WorldStateError` when it has ended, and what `create` raises.
+    One that has ended runs again, over its layers. Raises what `create` raises.
     """
-    made = False
+    made = revived = False
     while True:
         try:
-            return replace(session_of(context, spec), made=made)
+            return replace(session_of(context, spec), made=made, revived=revived)
         except WorldNotFoundError:
             made = _make(context, spec, judge, warn)
+        except _EndedError:
+            revived = revive(context, spec, judge, warn)
+
+
+def revive(context: Context, spec: WorldSpec, judge: Judge, warn: Callable[[str], None]) -> bool:
+    """Make the world of a session run again over its layers; False when it runs.
+
+    `spec` is complete. The policy of now holds, as for a world made now.
+    """
+    from tempfile import TemporaryDirectory
+
+    from substrate.world.revive import revive as revive_world
+
+    with TemporaryDirectory(prefix="substrate-") as directory:
+        revived = revive_world(context, _request(context, spec, judge, directory), warn)
+    if revived:
+        keep(context, spec.id or "")
+        warn(f"the world of {spec.project_dir} had ended; it runs again over its changes")
+    return revived
 
 
 def session_of(context: Context, spec: WorldSpec, *, ended: bool = False) -> Session:
@@ -128,9 +153,13 @@ def session_of(context: Context, spec: WorldSpec, *, ended: bool = False) -> Ses
         state = world.read()
         session_id = _session_id(world)
         extension = stored_config(world).substrate
-    if state.current_status != states.RUNNING and not ended:
-        message = f"the world of {spec.project_dir} has ended ({state.current_status})"
-        raise WorldStateError(message, "look at substrate diff; substrate end begins anew")
+    status = state.current_status
+    if status == states.PAUSED and not ended:
+        message = f"the world of {spec.project_dir} is paused"
+        raise WorldStateError(message, f"substrate-runtime resume {world_id}")
+    if status != states.RUNNING and not ended:
+        message = f"the world of {spec.project_dir} has ended ({status})"
+        raise _EndedError(message, "look at substrate diff; substrate end begins anew")
     _check_same_project(state, spec)
     layer = state.layer
     directory = _directory(state)
@@ -173,21 +202,10 @@ def _make(context: Context, spec: WorldSpec, judge: Judge, warn: Callable[[str],
     # Loaded where there is no world yet: it costs more than a command.
     from tempfile import TemporaryDirectory
 
-    from substrate.world.create import CreateRequest
     from substrate.world.run import Manner, run
 
-    bundle = bundle_directory(spec.bundle or DEFAULT_BUNDLE)
     with TemporaryDirectory(prefix="substrate-") as directory:
-        request = CreateRequest(
-            world_id=spec.id or "",
-            bundle=bundle,
-            config_file=_by_policy(context, bundle, judge, directory),
-            project=spec.project_dir,
-            listening=False,
-            # Commands come by `begin`, and who attends those counts their output.
-            attended=True,
-            idle=True,
-        )
+        request = _request(context, spec, judge, directory)
         try:
             run(context, request, warn, Manner(detach=True))
         except WorldExistsError:
@@ -195,6 +213,23 @@ def _make(context: Context, spec: WorldSpec, judge: Judge, warn: Callable[[str],
     session_of(context, spec)
     keep(context, spec.id or "")
     return True
+
+
+def _request(context: Context, spec: WorldSpec, judge: Judge, directory: str) -> CreateRequest:
+    """Return what a session's world is made by; a file of it may be in the directory."""
+    from substrate.world.create import CreateRequest
+
+    bundle = bundle_directory(spec.bundle or DEFAULT_BUNDLE)
+    return CreateRequest(
+        world_id=spec.id or "",
+        bundle=bundle,
+        config_file=_by_policy(context, bundle, judge, directory),
+        project=spec.project_dir,
+        listening=False,
+        # Commands come by `begin`, and who attends those counts their output.
+        attended=True,
+        idle=True,
+    )
 
 
 def _by_policy(context: Context, bundle: str, judge: Judge, directory: str) -> str:
