@@ -274,6 +274,7 @@ def _first_state(request: CreateRequest, spec: WorldSpec) -> states.State:
         wall_time_s=_wall_time(spec),
         degraded=tuple((loss.name, loss.reason) for loss in spec.degraded),
         idle=spec.process is None,
+        protected=spec.protected,
     )
 
 

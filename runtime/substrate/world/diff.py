@@ -44,7 +44,20 @@ def diff(
         with world_changes(state) as changes:
             found = add_hashes(changes.diff, settings.hash, settings.small_file_limit)
     at = state.layer.at
+    found = marked(found, context, world_id)
     return _only(found, [relative_path(path, at) for path in paths]) if paths else found
+
+
+def marked(found: FsDiff, context: Context, world_id: str) -> FsDiff:
+    """Return a diff with what the world's configuration says of changes."""
+    with World.open(context, world_id) as world:
+        extension = stored_config(world).substrate
+    project = None if extension is None else extension.project
+    if project is None or not (project.risky or project.readonly):
+        return found
+    from substrate.filesystem.named import mark_named
+
+    return mark_named(found, project.risky, project.readonly)
 
 
 def patch(
