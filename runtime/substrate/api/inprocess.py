@@ -24,6 +24,7 @@ from substrate.trace.ids import TraceParent, carried, inherited, new_span_id
 from substrate.trace.spans import Request
 from substrate.world.context import prepare_directory
 from substrate.world.diff import diff
+from substrate.world.isolated import mark_isolated
 from substrate.world.output import Budget
 from substrate.world.overrides import Overrides
 from substrate.world.process import begin
@@ -148,6 +149,8 @@ class InProcessWorld:
             recorder.denied(origin, asked, decision)
             return denied(request, session.world_id, decision)
         degraded = _names(session.degraded)
+        if self.judge.isolates(decision):
+            mark_isolated(os.path.join(self._context.data, session.world_id), origin.span_id or "")
         recorder.start(origin, asked, decision, degraded)
         spanning = Spanning(self._context, session.world_id)
         ended, duration_ms = self._attend(

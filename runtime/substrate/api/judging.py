@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from substrate.api.records import ISOLATE, PolicyDecision
+from substrate.api.records import ISOLATE, WOULD_DENY, PolicyDecision
 from substrate.errors import UnsupportedError
 from substrate.policy.broker import Broker
 from substrate.policy.effective import load_policy
@@ -48,6 +48,14 @@ class Judge:
             source=None if decision.source is None else str(decision.source),
             reason=decision.reason,
         )
+
+    def isolates(self, decision: PolicyDecision) -> bool:
+        """Whether what a command changes is to be accepted with an explicit yes only.
+
+        Where a policy isolates commands by name, what cannot be judged may be one of them.
+        """
+        names = self.policy.list("cmd_isolated") or "cmd_allowed" in self.policy.values
+        return decision.action in (ISOLATE, WOULD_DENY) and bool(names)
 
     def environment(self, caller: Mapping[str, str]) -> dict[str, str]:
         """Return the variables of the caller that every command of the session gets."""

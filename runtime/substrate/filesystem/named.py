@@ -1,4 +1,4 @@
-"""Changes that a bundle names: they are accepted with an explicit yes only.
+"""Changes that a bundle names, or that isolated commands made: accepted with an explicit yes only.
 
 What is read-only in the world cannot be changed there. This is for what was not there yet when the
 world was made, or has more than one name.
@@ -9,12 +9,12 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from substrate.filesystem.entries import DELETE, RENAME, make_diff
-from substrate.filesystem.risky import NAMED, READ_ONLY
+from substrate.filesystem.risky import ISOLATED, NAMED, READ_ONLY
 from substrate.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from substrate.filesystem.entries import Entry, FsDiff
 
@@ -29,6 +29,22 @@ def mark_named(diff: FsDiff, risky: Iterable[str], readonly: Iterable[str]) -> F
                 entry.risky += (reason,)
                 marked = True
     return replace(make_diff(list(diff.entries)), tree_hash=diff.tree_hash) if marked else diff
+
+
+def mark_isolated(diff: FsDiff, paths: Collection[str]) -> FsDiff:
+    """Mark the entries at, in or above these paths, "" being all; return the diff anew."""
+    for entry in diff.entries:
+        if any(_touches(name, paths) for name in (entry.path, entry.origin) if name):
+            entry.risky = tuple(dict.fromkeys((*entry.risky, ISOLATED)))
+    return replace(make_diff(list(diff.entries)), tree_hash=diff.tree_hash)
+
+
+def _touches(name: str, paths: Collection[str]) -> bool:
+    if name in paths or "" in paths:
+        return True
+    ends = [end for end, character in enumerate(name) if character == "/"]
+    inside = name + "/"
+    return any(name[:end] in paths for end in ends) or any(one.startswith(inside) for one in paths)
 
 
 def _split(patterns: Iterable[str]) -> list[list[str]]:

@@ -50,7 +50,7 @@ def accept(
             risky=tuple(relative_path(path, at) for path in wish.risky),
         )
         with changing.changes() as changes:
-            marked(changes.diff, context, world_id)
+            marked(changes.diff, context, changing.state)
             choice = decide(changes, changing.project, changing.known, wish)
             result = Accepted(world_id, 0, choice, choice.diff)
             show(result)

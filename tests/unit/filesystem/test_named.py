@@ -7,8 +7,8 @@ import os
 import pytest
 
 from substrate.filesystem.entries import DELETE, MOD, RENAME, WRITE, Entry, make_diff
-from substrate.filesystem.named import mark_named
-from substrate.filesystem.risky import NAMED, READ_ONLY
+from substrate.filesystem.named import mark_isolated, mark_named
+from substrate.filesystem.risky import ISOLATED, NAMED, READ_ONLY
 
 
 def _entry(change: str, path: str, origin: str = "") -> Entry:
@@ -47,3 +47,16 @@ def test_each_reason_is_told_once() -> None:
     diff = make_diff([_entry(MOD, "x")])
     twice = mark_named(mark_named(diff, ("x",), ("x",)), ("x",), ("*",))
     assert twice.entries[0].risky == (NAMED, READ_ONLY)
+
+
+@pytest.mark.parametrize(
+    ("path", "origin", "is_meant"),
+    [("a/b", "", True), ("a/b/new", "", True), ("a", "", True), ("a/bc", "", False),
+     ("z", "a/b", True), ("c", "", False)],
+)  # fmt: skip
+def test_what_isolated_commands_changed_is_marked_with_what_is_in_it(
+    path: str, origin: str, *, is_meant: bool
+) -> None:
+    diff = mark_isolated(make_diff([_entry(MOD, path, origin)]), {"a/b"})
+    assert diff.entries[0].risky == ((ISOLATED,) if is_meant else ())
+    assert mark_isolated(diff, {""}).entries[0].risky == (ISOLATED,)
