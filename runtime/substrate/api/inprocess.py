@@ -101,6 +101,7 @@ class InProcessWorld:
         self._judge = Judge(whole.project_dir, self._environment, self._policy_file)
         session = sessions.ensure(self._context, whole, self._judge, self._warn)
         self._enter(session)
+        self._say_what_is_later(self._judge)
         if session.revived:
             self._tell(lambda: self._record().world("started", _names(session.degraded)))
         if session.made:
@@ -210,8 +211,12 @@ class InProcessWorld:
             return index.span(span_id)
 
     def apply_policy(self) -> None:
-        """Read the policy again; it holds from the next command on."""
+        """Read the policy again; it holds from the next command on.
+
+        What it says of worlds holds for the next one, and whoever warns is told.
+        """
         self._judge = Judge(self.session.project, self._environment, self._policy_file)
+        self._say_what_is_later(self._judge)
 
     def destroy(self) -> None:
         """End the world and all that runs in it. Its changes are gone with it."""
@@ -285,6 +290,14 @@ class InProcessWorld:
         self._session = session
         self._recorder = Recorder(self._context.data, session.session_id, session.world_id, above)
 
+    def _say_what_is_later(self, judge: Judge) -> None:
+        keys = sessions.later_keys(self.session, judge)
+        if keys:
+            self._warn(
+                f"the policy has changed: {', '.join(keys)} will hold in the next world, made after"
+                " substrate end"
+            )
+
     def _record(self) -> Recorder:
         assert self._recorder is not None  # noqa: S101 -- entered with the session
         return self._recorder
@@ -336,6 +349,9 @@ class InProcessWorld:
         spec = WorldSpec(session.world_id, session.bundle, session.project)
         revived = sessions.revive(self._context, spec, self.judge, self._warn)
         if revived:
+            # It was made by the policy of now.
+            self._session = sessions.session_of(self._context, spec)
+            self._session = replace(self._session, session_id=session.session_id)
             self._tell(lambda: self._record().world("started", _names(session.degraded)))
         return revived
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from substrate.api.records import ISOLATE, WOULD_DENY, PolicyDecision
 from substrate.errors import UnsupportedError
 from substrate.policy.broker import Broker
-from substrate.policy.effective import load_policy
+from substrate.policy.effective import load_policy, plain_values
+from substrate.policy.keys import KEYS
 from substrate.policy.world_settings import network_for, tighten_settings, world_settings
 
 TYPE_CHECKING = False
@@ -75,6 +76,20 @@ class Judge:
         # Of a command, not of the session: see `timeout`.
         own["limits"].pop("wallTime", None)
         return tighten_settings(bundle, own)
+
+    def of_world(self) -> dict[str, Any]:
+        """Return by key what the policy says about worlds: it holds from the making of one on."""
+        keys = [key for key in KEYS if key == "net_allowed" or key.startswith(("fs.", "limits."))]
+        values = plain_values(
+            {key: self.policy.values[key] for key in keys if key in self.policy.values}
+        )
+        # Of a command, not of its world: see `timeout`.
+        values.get("limits", {}).pop("wall_time", None)
+        return {
+            f"{group}.{key}" if isinstance(inner, dict) else group: value
+            for group, inner in values.items()
+            for key, value in (inner.items() if isinstance(inner, dict) else ((group, inner),))
+        }
 
     def timeout(self, asked_s: float | None) -> float | None:
         """Return how many seconds a command has: as asked, but no more than the policy gives."""

@@ -10,7 +10,7 @@ import os
 from _blake2 import blake2b
 
 from substrate import jsontext, resources
-from substrate.api.keeping import SESSION_FILE, keep, restore
+from substrate.api.keeping import POLICY_FILE, SESSION_FILE, keep, restore
 from substrate.errors import (
     BundleError,
     RefusedError,
@@ -28,6 +28,7 @@ from substrate.world.stored import stored_config
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from substrate.api.judging import Judge
     from substrate.api.records import WorldSpec
@@ -47,7 +48,10 @@ class _EndedError(WorldStateError):
 
 @record
 class Session:
-    """A world that takes commands. `directory` is the project's path in it, "" without one."""
+    """A world that takes commands. `directory` is the project's path in it, "" without one.
+
+    `policy` is what the policy said of worlds when it was made, as JSON.
+    """
 
     world_id: str
     project: str
@@ -58,6 +62,7 @@ class Session:
     bundle: str
     output_bytes: int | None = None
     revived: bool = False
+    policy: str = ""
 
 
 def find_project(directory: str) -> str:
@@ -136,7 +141,7 @@ def revive(context: Context, spec: WorldSpec, judge: Judge, warn: Callable[[str]
     with TemporaryDirectory(prefix="substrate-") as directory:
         revived = revive_world(context, _request(context, spec, judge, directory), warn)
     if revived:
-        keep(context, spec.id or "")
+        _keep(context, spec, judge)
         warn(f"the world of {spec.project_dir} had ended; it runs again over its changes")
     return revived
 
@@ -152,6 +157,7 @@ def session_of(context: Context, spec: WorldSpec, *, ended: bool = False) -> Ses
         world.lock()
         state = world.read()
         session_id = _session_id(world)
+        policy = (world.read_file(POLICY_FILE) or b"").decode()
         extension = stored_config(world).substrate
     status = state.current_status
     if status == states.PAUSED and not ended:
@@ -173,7 +179,20 @@ def session_of(context: Context, spec: WorldSpec, *, ended: bool = False) -> Ses
         session_id=session_id,
         bundle=state.bundle,
         output_bytes=None if extension is None else extension.limits.output_bytes,
+        policy=policy,
     )
+
+
+def later_keys(session: Session, judge: Judge) -> list[str]:
+    """Return the keys of the policy that have changed since the world was made, and do not hold.
+
+    Nothing for a world that is older than this question.
+    """
+    now = judge.of_world()
+    if not session.policy or session.policy == jsontext.dumps(now):
+        return []
+    then: dict[str, Any] = jsontext.loads(session.policy)
+    return sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
 
 
 def _open(context: Context, spec: WorldSpec) -> World:
@@ -211,8 +230,14 @@ def _make(context: Context, spec: WorldSpec, judge: Judge, warn: Callable[[str],
         except WorldExistsError:
             return False  # another call was quicker
     session_of(context, spec)
-    keep(context, spec.id or "")
+    _keep(context, spec, judge)
     return True
+
+
+def _keep(context: Context, spec: WorldSpec, judge: Judge) -> None:
+    with World.open(context, spec.id or "") as world:
+        world.write_file(POLICY_FILE, jsontext.dumps(judge.of_world()))
+    keep(context, spec.id or "")
 
 
 def _request(context: Context, spec: WorldSpec, judge: Judge, directory: str) -> CreateRequest:
