@@ -271,23 +271,6 @@ def test_two_first_commands_share_one_world(place: Place) -> None:
     assert len(json.loads(place.call("worlds", "--json").stdout)) == 1
 
 
-def test_the_changes_of_a_session_outlive_its_world_and_a_restart(place: Place) -> None:
-    place.call("-c", "echo new > new.txt")
-    (state,) = (place.home / "state").glob("*/state.json")
-    os.kill(json.loads(state.read_text("utf-8"))["pid"], 9)
-    ended = place.call("-c", "touch ran")
-    assert ended.returncode == 125
-    assert "has ended" in ended.stderr
-    assert place.call("diff").stdout == "+ new.txt\n"
-    # What is volatile goes with the machine.
-    shutil.rmtree(place.home / "state")
-    assert place.call("diff").stdout == "+ new.txt\n"
-    assert place.call("-c", "touch ran").returncode == 125
-    assert place.call("end").returncode == 5
-    assert place.call("end", "--force").returncode == 0
-    assert place.call("-c", "ls").stdout == "a.txt\nsub\n"
-
-
 @requires("rootless_user", "userns.unprivileged", "overlayfs.userxattr")
 def test_an_ordinary_user_has_sessions_too(place: Place) -> None:
     folder = place.project.parent

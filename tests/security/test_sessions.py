@@ -18,6 +18,7 @@ from substrate.api.client import AgentWorld
 from substrate.api.records import ExecRequest, WorldSpec
 from tests.support.features import TEST_USER, requires
 from tests.support.sessions import NEEDED, PROGRAM, Place
+from tests.support.tmux import Pane
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -230,6 +231,32 @@ def test_a_command_has_no_descriptor_but_its_streams_even_if_they_were_closed(
         "2": "/dev/null",
     }
     assert not report.exists()
+
+
+def test_what_a_command_tells_the_shell_of_jobs_reaches_nothing_but_jobs(place: Place) -> None:
+    # Its own descriptors: the report it hands over by, and the orders that others would get.
+    forged = (
+        r"printf '\1fg\2;\2\2%%1\0\1kill\2;\2\2-9\2%%1\0' >&31",
+        r"printf '\1wait\2;\2[1]+ 1 Running                 x &\2%%1\0' >&31",
+        "printf '\\1jobs\\2;\\2'; head -c 300000 /dev/zero | tr '\\0' x >&31; printf '\\0' >&31",
+        r"printf '\1%s\0' 0 0 0 >&31; head -c 70000 /dev/urandom >&31",
+        r"read -r -t 1 -d '' stolen <&34; echo got $stolen",
+    )
+    env = place.whole_environment | {"TERM": "screen", "LANG": "C.UTF-8"}
+    with Pane(place.home / "a", place.argv, place.project, env) as pane:
+        pane.wait_for_prompt()
+        for line in forged:
+            pane.run(line)
+        pane.run("sleep 300 &")
+        for line in forged:
+            pane.run(line)
+        pane.run("touch made; jobs; kill -STOP $(ps -o sid= -p $(jobs -p))")
+        # Its shell does not answer any more: that is waited for, and then no longer.
+        pane.run("echo still; touch alive; kill -9 $!")
+        assert "\nstill" in pane.screen()
+    told = place.call("diff").stdout
+    assert "+ alive\n" in told
+    assert "+ made\n" in told
 
 
 def test_the_world_s_first_process_cannot_be_ended_from_inside(place: Place) -> None:

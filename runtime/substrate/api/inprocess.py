@@ -9,7 +9,7 @@ from substrate.api import sessions
 from substrate.api.capture import OUTPUT_BYTES, Capture, Ended
 from substrate.api.judging import Judge
 from substrate.api.recording import Recorder
-from substrate.api.records import DENY, ExecResult
+from substrate.api.records import DENY, ExecResult, WorldSpec
 from substrate.api.spanning import Spanning
 from substrate.errors import (
     CannotExecuteError,
@@ -24,6 +24,7 @@ from substrate.trace.ids import TraceParent, carried, inherited, new_span_id
 from substrate.trace.spans import Request
 from substrate.world.context import prepare_directory
 from substrate.world.diff import diff
+from substrate.world.isolated import mark_isolated
 from substrate.world.output import Budget
 from substrate.world.overrides import Overrides
 from substrate.world.process import begin
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from substrate.api.capture import OnOutput, Start
-    from substrate.api.records import ExecRequest, PolicyDecision, Scope, WorldSpec
+    from substrate.api.records import ExecRequest, PolicyDecision, Scope
     from substrate.api.sessions import Session
     from substrate.filesystem.entries import FsDiff
     from substrate.trace.events import Origin
@@ -100,6 +101,9 @@ class InProcessWorld:
         self._judge = Judge(whole.project_dir, self._environment, self._policy_file)
         session = sessions.ensure(self._context, whole, self._judge, self._warn)
         self._enter(session)
+        self._say_what_is_later(self._judge)
+        if session.revived:
+            self._tell(lambda: self._record().world("started", _names(session.degraded)))
         if session.made:
             self._tell(lambda: self._record().world("created", _names(session.degraded)))
         return session.world_id
@@ -146,6 +150,8 @@ class InProcessWorld:
             recorder.denied(origin, asked, decision)
             return denied(request, session.world_id, decision)
         degraded = _names(session.degraded)
+        if self.judge.isolates(decision):
+            mark_isolated(os.path.join(self._context.data, session.world_id), origin.span_id or "")
         recorder.start(origin, asked, decision, degraded)
         spanning = Spanning(self._context, session.world_id)
         ended, duration_ms = self._attend(
@@ -205,8 +211,12 @@ class InProcessWorld:
             return index.span(span_id)
 
     def apply_policy(self) -> None:
-        """Read the policy again; it holds from the next command on."""
+        """Read the policy again; it holds from the next command on.
+
+        What it says of worlds holds for the next one, and whoever warns is told.
+        """
         self._judge = Judge(self.session.project, self._environment, self._policy_file)
+        self._say_what_is_later(self._judge)
 
     def destroy(self) -> None:
         """End the world and all that runs in it. Its changes are gone with it."""
@@ -280,6 +290,14 @@ class InProcessWorld:
         self._session = session
         self._recorder = Recorder(self._context.data, session.session_id, session.world_id, above)
 
+    def _say_what_is_later(self, judge: Judge) -> None:
+        keys = sessions.later_keys(self.session, judge)
+        if keys:
+            self._warn(
+                f"the policy has changed: {', '.join(keys)} will hold in the next world, made after"
+                " substrate end"
+            )
+
     def _record(self) -> Recorder:
         assert self._recorder is not None  # noqa: S101 -- entered with the session
         return self._recorder
@@ -306,7 +324,13 @@ class InProcessWorld:
                 terminal=terminal,
             )
             names = (span_id, origin.session_id)
-            started = spanning.begin(overrides, {**streams, **descriptors}, names, before)
+            given = {**streams, **descriptors}
+            try:
+                started = spanning.begin(overrides, given, names, before)
+            except WorldStateError:
+                if not self._revive():
+                    raise
+                started = spanning.begin(overrides, given, names, before)
             self._running[span_id] = started
             return started
 
@@ -318,6 +342,18 @@ class InProcessWorld:
         finally:
             self._running.pop(span_id, None)
         return ended, int((time.monotonic() - began) * 1000)
+
+    def _revive(self) -> bool:
+        """Make the world run again when it has ended since the last command."""
+        session = self.session
+        spec = WorldSpec(session.world_id, session.bundle, session.project)
+        revived = sessions.revive(self._context, spec, self.judge, self._warn)
+        if revived:
+            # It was made by the policy of now.
+            self._session = sessions.session_of(self._context, spec)
+            self._session = replace(self._session, session_id=session.session_id)
+            self._tell(lambda: self._record().world("started", _names(session.degraded)))
+        return revived
 
     def _asked(self, request: ExecRequest, settings: dict[str, Any] | None) -> Request:
         session = self.session

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from substrate.api.records import ISOLATE, PolicyDecision
+from substrate.api.records import ISOLATE, WOULD_DENY, PolicyDecision
 from substrate.errors import UnsupportedError
 from substrate.policy.broker import Broker
-from substrate.policy.effective import load_policy
+from substrate.policy.effective import load_policy, plain_values
+from substrate.policy.keys import KEYS
 from substrate.policy.world_settings import network_for, tighten_settings, world_settings
 
 TYPE_CHECKING = False
@@ -49,6 +50,14 @@ class Judge:
             reason=decision.reason,
         )
 
+    def isolates(self, decision: PolicyDecision) -> bool:
+        """Whether what a command changes is to be accepted with an explicit yes only.
+
+        Where a policy isolates commands by name, what cannot be judged may be one of them.
+        """
+        names = self.policy.list("cmd_isolated") or "cmd_allowed" in self.policy.values
+        return decision.action in (ISOLATE, WOULD_DENY) and bool(names)
+
     def environment(self, caller: Mapping[str, str]) -> dict[str, str]:
         """Return the variables of the caller that every command of the session gets."""
         allowed = self.policy.environment(caller)
@@ -67,6 +76,20 @@ class Judge:
         # Of a command, not of the session: see `timeout`.
         own["limits"].pop("wallTime", None)
         return tighten_settings(bundle, own)
+
+    def of_world(self) -> dict[str, Any]:
+        """Return by key what the policy says about worlds: it holds from the making of one on."""
+        keys = [key for key in KEYS if key == "net_allowed" or key.startswith(("fs.", "limits."))]
+        values = plain_values(
+            {key: self.policy.values[key] for key in keys if key in self.policy.values}
+        )
+        # Of a command, not of its world: see `timeout`.
+        values.get("limits", {}).pop("wall_time", None)
+        return {
+            f"{group}.{key}" if isinstance(inner, dict) else group: value
+            for group, inner in values.items()
+            for key, value in (inner.items() if isinstance(inner, dict) else ((group, inner),))
+        }
 
     def timeout(self, asked_s: float | None) -> float | None:
         """Return how many seconds a command has: as asked, but no more than the policy gives."""

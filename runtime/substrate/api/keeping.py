@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 FOLDER = "session"
 SESSION_FILE = "session"
+# What the policy said of worlds when this one was made.
+POLICY_FILE = "policy.json"
 # The state last: it is what says that the others are there.
-_FILES = (CONFIG_FILE, SESSION_FILE, STATE_FILE)
+_FILES = (CONFIG_FILE, SESSION_FILE, POLICY_FILE, STATE_FILE)
 
 
 def keep(context: Context, world_id: str) -> None:
@@ -38,9 +40,12 @@ def restore(context: Context, world_id: str) -> bool:
     """Make the state of a session from its copy; False when there is none."""
     folder = os.path.join(context.data, world_id, FOLDER)
     try:
-        found = {name: _read(os.path.join(folder, name)) for name in _FILES}
+        found = {name: _read(os.path.join(folder, name)) for name in _FILES if name != POLICY_FILE}
     except FileNotFoundError:
         return False
+    policy = os.path.join(folder, POLICY_FILE)
+    if os.path.lexists(policy):
+        found = {POLICY_FILE: _read(policy)} | found
     try:
         with World.claim(context, world_id) as world:
             for name, content in found.items():

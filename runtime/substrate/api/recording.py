@@ -13,11 +13,10 @@ from substrate.trace.events import (
     CommandComplete,
     Decision,
     Origin,
-    PolicyEvent,
     Stream,
     WorldEvent,
 )
-from substrate.trace.spans import Request, command_start, shorten_diff, write_request
+from substrate.trace.spans import Request, command_start, refusal, shorten_diff, write_request
 from substrate.trace.writer import TraceWriter
 
 TYPE_CHECKING = False
@@ -81,19 +80,8 @@ class Recorder:
 
     def denied(self, origin: Origin, asked: Request, decision: PolicyDecision) -> None:
         """Put on record that a command was not run. Raises `TraceWriteError`."""
-        start = command_start(origin, asked)
-        self._writer.append(
-            PolicyEvent(
-                origin=origin,
-                policy_decision=_decision(decision) or Decision(decision.action),
-                cwd=start.cwd,
-                argv=start.argv,
-                argv_sha256=start.argv_sha256,
-                argv_omitted=start.argv_omitted,
-                redacted=start.redacted,
-                cmd=start.cmd,
-            )
-        )
+        told = _decision(decision) or Decision(decision.action)
+        self._writer.append(refusal(origin, asked, told))
 
     def complete(self, origin: Origin, result: ExecResult, error: str | None = None) -> None:
         """Put on record how a command ended. Raises `TraceWriteError`."""

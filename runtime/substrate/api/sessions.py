@@ -10,7 +10,7 @@ import os
 from _blake2 import blake2b
 
 from substrate import jsontext, resources
-from substrate.api.keeping import SESSION_FILE, keep, restore
+from substrate.api.keeping import POLICY_FILE, SESSION_FILE, keep, restore
 from substrate.errors import (
     BundleError,
     RefusedError,
@@ -28,10 +28,12 @@ from substrate.world.stored import stored_config
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Any
 
     from substrate.api.judging import Judge
     from substrate.api.records import WorldSpec
     from substrate.world.context import Context
+    from substrate.world.create import CreateRequest
     from substrate.world.state import State
 
 DEFAULT_BUNDLE = "host-project" if os.geteuid() == 0 else "rootless"
@@ -40,9 +42,16 @@ _REPLACED = "-"
 _NAME_LENGTH = 40
 
 
+class _EndedError(WorldStateError):
+    """The world of a session has ended."""
+
+
 @record
 class Session:
-    """A world that takes commands. `directory` is the project's path in it, "" without one."""
+    """A world that takes commands. `directory` is the project's path in it, "" without one.
+
+    `policy` is what the policy said of worlds when it was made, as JSON.
+    """
 
     world_id: str
     project: str
@@ -52,6 +61,8 @@ class Session:
     session_id: str
     bundle: str
     output_bytes: int | None = None
+    revived: bool = False
+    policy: str = ""
 
 
 def find_project(directory: str) -> str:
@@ -106,14 +117,33 @@ def bundle_directory(bundle: str) -> str:
 def ensure(context: Context, spec: WorldSpec, judge: Judge, warn: Callable[[str], None]) -> Session:
     """Return the running world of a complete specification, making it unless it is there.
 
-    Raises `WorldStateError` when it has ended, and what `create` raises.
+    One that has ended runs again, over its layers. Raises what `create` raises.
     """
-    made = False
+    made = revived = False
     while True:
         try:
-            return replace(session_of(context, spec), made=made)
+            return replace(session_of(context, spec), made=made, revived=revived)
         except WorldNotFoundError:
             made = _make(context, spec, judge, warn)
+        except _EndedError:
+            revived = revive(context, spec, judge, warn)
+
+
+def revive(context: Context, spec: WorldSpec, judge: Judge, warn: Callable[[str], None]) -> bool:
+    """Make the world of a session run again over its layers; False when it runs.
+
+    `spec` is complete. The policy of now holds, as for a world made now.
+    """
+    from tempfile import TemporaryDirectory
+
+    from substrate.world.revive import revive as revive_world
+
+    with TemporaryDirectory(prefix="substrate-") as directory:
+        revived = revive_world(context, _request(context, spec, judge, directory), warn)
+    if revived:
+        _keep(context, spec, judge)
+        warn(f"the world of {spec.project_dir} had ended; it runs again over its changes")
+    return revived
 
 
 def session_of(context: Context, spec: WorldSpec, *, ended: bool = False) -> Session:
@@ -127,10 +157,15 @@ def session_of(context: Context, spec: WorldSpec, *, ended: bool = False) -> Ses
         world.lock()
         state = world.read()
         session_id = _session_id(world)
+        policy = (world.read_file(POLICY_FILE) or b"").decode()
         extension = stored_config(world).substrate
-    if state.current_status != states.RUNNING and not ended:
-        message = f"the world of {spec.project_dir} has ended ({state.current_status})"
-        raise WorldStateError(message, "look at substrate diff; substrate end begins anew")
+    status = state.current_status
+    if status == states.PAUSED and not ended:
+        message = f"the world of {spec.project_dir} is paused"
+        raise WorldStateError(message, f"substrate-runtime resume {world_id}")
+    if status != states.RUNNING and not ended:
+        message = f"the world of {spec.project_dir} has ended ({status})"
+        raise _EndedError(message, "look at substrate diff; substrate end begins anew")
     _check_same_project(state, spec)
     layer = state.layer
     directory = _directory(state)
@@ -144,7 +179,20 @@ def session_of(context: Context, spec: WorldSpec, *, ended: bool = False) -> Ses
         session_id=session_id,
         bundle=state.bundle,
         output_bytes=None if extension is None else extension.limits.output_bytes,
+        policy=policy,
     )
+
+
+def later_keys(session: Session, judge: Judge) -> list[str]:
+    """Return the keys of the policy that have changed since the world was made, and do not hold.
+
+    Nothing for a world that is older than this question.
+    """
+    now = judge.of_world()
+    if not session.policy or session.policy == jsontext.dumps(now):
+        return []
+    then: dict[str, Any] = jsontext.loads(session.policy)
+    return sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
 
 
 def _open(context: Context, spec: WorldSpec) -> World:
@@ -173,28 +221,40 @@ def _make(context: Context, spec: WorldSpec, judge: Judge, warn: Callable[[str],
     # Loaded where there is no world yet: it costs more than a command.
     from tempfile import TemporaryDirectory
 
-    from substrate.world.create import CreateRequest
     from substrate.world.run import Manner, run
 
-    bundle = bundle_directory(spec.bundle or DEFAULT_BUNDLE)
     with TemporaryDirectory(prefix="substrate-") as directory:
-        request = CreateRequest(
-            world_id=spec.id or "",
-            bundle=bundle,
-            config_file=_by_policy(context, bundle, judge, directory),
-            project=spec.project_dir,
-            listening=False,
-            # Commands come by `begin`, and who attends those counts their output.
-            attended=True,
-            idle=True,
-        )
+        request = _request(context, spec, judge, directory)
         try:
             run(context, request, warn, Manner(detach=True))
         except WorldExistsError:
             return False  # another call was quicker
     session_of(context, spec)
-    keep(context, spec.id or "")
+    _keep(context, spec, judge)
     return True
+
+
+def _keep(context: Context, spec: WorldSpec, judge: Judge) -> None:
+    with World.open(context, spec.id or "") as world:
+        world.write_file(POLICY_FILE, jsontext.dumps(judge.of_world()))
+    keep(context, spec.id or "")
+
+
+def _request(context: Context, spec: WorldSpec, judge: Judge, directory: str) -> CreateRequest:
+    """Return what a session's world is made by; a file of it may be in the directory."""
+    from substrate.world.create import CreateRequest
+
+    bundle = bundle_directory(spec.bundle or DEFAULT_BUNDLE)
+    return CreateRequest(
+        world_id=spec.id or "",
+        bundle=bundle,
+        config_file=_by_policy(context, bundle, judge, directory),
+        project=spec.project_dir,
+        listening=False,
+        # Commands come by `begin`, and who attends those counts their output.
+        attended=True,
+        idle=True,
+    )
 
 
 def _by_policy(context: Context, bundle: str, judge: Judge, directory: str) -> str:

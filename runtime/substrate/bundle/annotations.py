@@ -28,6 +28,8 @@ KEYS: dict[str, str] = {
     "project.at": TEXT,
     "project.write": TEXT,
     "project.deny": TEXTS,
+    "project.readonly": TEXTS,
+    "project.risky": TEXTS,
     "project.enter": FLAG,
     "rootfs.kind": TEXT,
     "rootfs.expose": TEXTS,

@@ -33,6 +33,8 @@ class Project:
     at: str | None = None
     write: str = "layers"
     deny: tuple[str, ...] = ()
+    readonly: tuple[str, ...] = ()
+    risky: tuple[str, ...] = ()
     enter: bool = True
 
 
@@ -135,12 +137,14 @@ def parse_extension(fields: Fields, has_filter: bool, has_netns: bool) -> Substr
 
 
 def _project(fields: Fields) -> Project:
-    fields.only(("path", "at", "write", "deny", "enter"))
+    fields.only(("path", "at", "write", "deny", "readonly", "risky", "enter"))
     return Project(
         path=fields.optional_text("path") or ".",
         at=fields.optional_text("at"),
         write=fields.word("write", WRITE_MODES, "layers"),
         deny=fields.texts("deny"),
+        readonly=fields.texts("readonly"),
+        risky=fields.texts("risky"),
         enter=fields.flag("enter", default=True),
     )
 

@@ -21,7 +21,8 @@ def _check_project(config: View) -> Iterator[str]:
     at = project.text("at")
     if at and (not at.startswith("/") or ".." in at.split("/")):
         yield f"{project.at('at')}: expected an absolute path without .., got {describe(at)}"
-    for path, pattern in project.texts("deny"):
+    patterns = (entry for key in ("deny", "readonly", "risky") for entry in project.texts(key))
+    for path, pattern in patterns:
         if not pattern or pattern.startswith("/") or ".." in pattern.split("/"):
             yield f"{path}: expected a pattern relative to the project, got {describe(pattern)}"
 

@@ -9,6 +9,7 @@ from _json import make_scanner
 
 from substrate.bundle.fields import describe
 from substrate.errors import BundleError
+from substrate.kernel.reading import read_at_most
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,18 +67,14 @@ def _read(path: str) -> bytes:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise BundleError([f"{name}: {path} is not a regular file"], hint)
-        chunks, size = [], 0
-        # One byte more than allowed: the size of a growing file is not to be trusted.
-        while chunk := os.read(fd, LARGEST_BYTES + 1 - size):
-            chunks.append(chunk)
-            size += len(chunk)
-        if size > LARGEST_BYTES:
+        text = read_at_most(fd, LARGEST_BYTES)
+        if text is None:
             raise BundleError([f"{name}: larger than {LARGEST_BYTES >> 20} MiB"], hint)
     except OSError as error:
         raise BundleError([f"{name}: cannot read {path}: {error.strerror}"], hint) from error
     finally:
         os.close(fd)
-    return b"".join(chunks)
+    return text
 
 
 def _quoted(key: str) -> str:

@@ -21,6 +21,10 @@ SETGID = "setgid"
 CAPABILITIES = "file-capabilities"
 LINK_OUTSIDE = "symlink-leaves-project"
 DEVICE = "device-node"
+# Named by the bundle, or by the policy the world was made with: see `named.py`.
+NAMED = "named-risky"
+READ_ONLY = "read-only-in-the-world"
+ISOLATED = "isolated-command"
 
 _SHELL_FILES = (
     *(".bashrc", ".bash_profile", ".bash_login", ".bash_logout", ".bash_aliases"),

@@ -153,6 +153,10 @@ def _join(world: EnteredWorld) -> Iterator[Step]:
         yield JoinNamespaces((("cgroup", "of the world"),))
     if overlay is not None:
         yield ShowSpanOverlay(overlay.at)
+        if overlay.protected:
+            from substrate.isolation.steps.protecting import ProtectPaths
+
+            yield ProtectPaths(overlay.at, overlay.protected, entered=True)
 
 
 def _make_overlay(overlay: SpanOverlay) -> Iterator[Step]:

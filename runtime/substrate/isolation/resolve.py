@@ -141,6 +141,7 @@ def resolve(
         bind_devices=_bound_devices(config, own_userns=own_userns),
         project=project,
         masked_paths=config.linux.masked_paths + hidden + _denied(config, project),
+        protected=_protected(config, project),
         seccomp=seccomp,
         cgroup=cgroup,
         init=extension is not None and extension.init,
@@ -426,3 +427,14 @@ def _denied(config: Config, project: ResolvedProject | None) -> tuple[str, ...]:
     return tuple(
         f"{project.at}/{path}" for path in matching_paths(project.path, extension.project.deny)
     )
+
+
+def _protected(config: Config, project: ResolvedProject | None) -> tuple[str, ...]:
+    """Return what of the project `project.readonly` protects, as it exists now, relative to it."""
+    extension = config.substrate
+    asked = extension.project if extension is not None else None
+    if project is None or asked is None or not asked.readonly or project.write == "readonly":
+        return ()
+    from substrate.isolation.protected import protected_paths
+
+    return protected_paths(project.path, asked.readonly)

@@ -97,6 +97,11 @@ def create_sequence(spec: WorldSpec) -> Iterator[Step]:
         # After devpts is mounted; before pivot_root, while /dev/console can still be bound.
         user = process.user
         yield OpenTerminal(process.console_size, user.uid, user.gid, console=True)
+    # Before the masks, which lie over whatever else is mounted.
+    if spec.protected and spec.project is not None:
+        from substrate.isolation.steps.protecting import ProtectPaths
+
+        yield ProtectPaths(spec.project.at, spec.protected, entered=False)
     # After the sysctls: /proc/sys is one of the paths.
     yield MaskPaths(spec.masked_paths)
     yield ReadOnlyPaths(spec.config.linux.readonly_paths)

@@ -97,6 +97,7 @@ class ResolvedCgroup:
 class WorldSpec:
     """A world as it shall be. `rootful`: made with privilege over the host's namespaces.
 
+    `protected` is what of the project is read-only, relative to it.
     `relays_output`: the payload's output goes to the plan's inputs "stdout" and "stderr".
     """
 
@@ -116,6 +117,7 @@ class WorldSpec:
     project: ResolvedProject | None
     masked_paths: tuple[str, ...]
     seccomp: Filter | None
+    protected: tuple[str, ...] = ()
     cgroup: ResolvedCgroup | None = None
     init: bool = False
     listening: bool = False

@@ -11,7 +11,9 @@ import hashlib
 import os
 import stat
 
-from substrate.errors import PolicyError, RefusedError, UsageError
+from substrate.errors import PolicyError, RefusedError
+from substrate.kernel.accounts import home_of
+from substrate.kernel.reading import read_at_most
 from substrate.policy.provenance import GIVEN, PROJECT, SYSTEM, USER
 from substrate.policy.yamltext import LARGEST_BYTES
 from substrate.record import record
@@ -72,7 +74,7 @@ def own_places(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     config = environment.get("XDG_CONFIG_HOME") or ""
     if not os.path.isabs(config):
         # Relative ones are to be ignored (XDG base directory specification).
-        config = os.path.join(environment.get("HOME") or _home_directory(), ".config")
+        config = os.path.join(home_of(environment), ".config")
     return ((SYSTEM, SYSTEM_FILE), (USER, os.path.join(config, "substrate", NAME)))
 
 
@@ -145,21 +147,7 @@ def _open(name: str, directory_fd: int | None, path: str, flags: int = 0) -> int
 def _read(fd: int, path: str) -> bytes:
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         raise PolicyError([f"{path}: not a regular file"])
-    chunks, size = [], 0
-    # One byte more than allowed: the size of a growing file is not to be trusted.
-    while chunk := os.read(fd, LARGEST_BYTES + 1 - size):
-        chunks.append(chunk)
-        size += len(chunk)
-    if size > LARGEST_BYTES:
+    text = read_at_most(fd, LARGEST_BYTES)
+    if text is None:
         raise PolicyError([f"{path}: larger than {LARGEST_BYTES >> 10} KiB"])
-    return b"".join(chunks)
-
-
-def _home_directory() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_dir
-    except KeyError:
-        message = f"uid {os.geteuid()} has no home directory"
-        raise UsageError(message, "set HOME, or SUBSTRATE_HOME") from None
+    return text

@@ -73,7 +73,11 @@ def world_settings(policy: Policy, network: NetworkAnswer) -> dict[str, Any]:
     To be laid over a bundle by `tighten_settings`, not merged blindly.
     """
     settings: dict[str, Any] = {
-        "project": {"deny": _entries(policy, "fs.deny")},
+        "project": {
+            "deny": _entries(policy, "fs.deny"),
+            "readonly": _entries(policy, "fs.readonly"),
+            "risky": _entries(policy, "fs.risky"),
+        },
         "rootfs": {"expose": _entries(policy, "fs.expose"), "hide": _entries(policy, "fs.hide")},
         "limits": {
             name: policy.limit(key)

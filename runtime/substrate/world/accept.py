@@ -6,7 +6,7 @@ from substrate.filesystem.accept import accept as apply
 from substrate.filesystem.accept import check_choice, decide
 from substrate.record import record, replace
 from substrate.world.changing import Changing
-from substrate.world.diff import relative_path
+from substrate.world.diff import marked, relative_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def accept(
             risky=tuple(relative_path(path, at) for path in wish.risky),
         )
         with changing.changes() as changes:
+            marked(changes.diff, context, changing.state)
             choice = decide(changes, changing.project, changing.known, wish)
             result = Accepted(world_id, 0, choice, choice.diff)
             show(result)

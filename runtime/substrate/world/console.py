@@ -44,6 +44,14 @@ class Listener:
 
     fd = -1
 
+    @property
+    def stays(self) -> bool:
+        """Whether the program goes on although it is done, as far as is known."""
+        return False
+
+    def begin(self, pidfd: int) -> None:
+        """Take note of the program's process, before anything is heard."""
+
     def hear(self) -> bool:
         """Take what is there; return whether it says that the program is done."""
         return False
@@ -168,6 +176,16 @@ class Relay:
             return bool(data) and not self._budget.is_exceeded
         write_all(self._out, data)
         return bool(data)
+
+
+def foreground_group(master_fd: int) -> int:
+    """Return the process group in the foreground of a world's terminal, 0 for none."""
+    if master_fd < 0:
+        return 0
+    try:
+        return max(0, os.tcgetpgrp(master_fd))
+    except OSError:
+        return 0  # nobody is there any more
 
 
 def write_all(fd: int, data: bytes) -> None:

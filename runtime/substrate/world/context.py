@@ -93,7 +93,9 @@ def _check_parents(path: str) -> None:
 def _default_directories(environment: Mapping[str, str]) -> tuple[str, str, str]:
     if os.geteuid() == 0:
         return DEFAULT_ROOT, "/var/lib/substrate", "/var/cache/substrate"
-    home = environment.get("HOME") or _home_directory()
+    from substrate.kernel.accounts import home_of
+
+    home = home_of(environment)
     runtime = environment.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
     state = os.path.join(runtime, "substrate")
     if not os.access(runtime, os.W_OK):
@@ -102,13 +104,3 @@ def _default_directories(environment: Mapping[str, str]) -> tuple[str, str, str]
     data = environment.get("XDG_DATA_HOME") or os.path.join(home, ".local/share")
     cache = environment.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
     return state, os.path.join(data, "substrate"), os.path.join(cache, "substrate")
-
-
-def _home_directory() -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_dir
-    except KeyError:
-        message = f"uid {os.geteuid()} has no home directory"
-        raise UsageError(message, "set HOME, or SUBSTRATE_HOME") from None

@@ -51,7 +51,8 @@ class CreateRequest:
 
     `listening`: another process will start it. `has_console`: somebody takes the pty master.
     `idle`: only a reaping init runs in it; the bundle's process is what `exec` starts from.
-    `attended`: the caller stays to the end and relays what must be counted.
+    `attended`: the caller stays to the end and relays what must be counted. `over_layers`: of a
+    world that has ended, whose layers it shows again.
     """
 
     world_id: str
@@ -67,6 +68,7 @@ class CreateRequest:
     new_keyring: bool = True
     preserve_fds: int = 0
     executor: str = "native"
+    over_layers: bool = False
 
 
 @record
@@ -157,13 +159,15 @@ def create(
         except IdMapsUnsupportedError as error:
             # Only now: where ids can be mapped, nobody is the host's uid 0, allowed or not.
             _remove_cgroup(world)
-            _remove_layers(world)
+            if not request.over_layers:
+                _remove_layers(world)
             try:
                 return _create(context, request, world, on_timings, host_ids=True)
             except UnsupportedError:
                 raise error from None
     except BaseException:
-        forget(world)
+        if not request.over_layers:
+            forget(world)
         raise
 
 
@@ -185,7 +189,7 @@ def _create(
     state = _with_layer(context, world, spec, _first_state(request, spec))
     world.write(state)
     layer = state.layer
-    if layer is not None:
+    if layer is not None and not request.over_layers:
         world.make_data()
         if spec.project is not None and spec.project.limit_bytes is not None:
             from substrate.filesystem.space import limit_space
@@ -256,7 +260,8 @@ def _as_run(data: dict[str, Any], process: Process | None) -> dict[str, Any]:
 def _first_state(request: CreateRequest, spec: WorldSpec) -> states.State:
     return states.State(
         world_id=request.world_id,
-        status=states.CREATING,
+        # What has layers is never half made: until it runs again, it is what has ended.
+        status=states.STOPPED if request.over_layers else states.CREATING,
         bundle=spec.bundle,
         rootfs=spec.root_path or "",
         created=states.timestamp(),
@@ -269,6 +274,7 @@ def _first_state(request: CreateRequest, spec: WorldSpec) -> states.State:
         wall_time_s=_wall_time(spec),
         degraded=tuple((loss.name, loss.reason) for loss in spec.degraded),
         idle=spec.process is None,
+        protected=spec.protected,
     )
 
 

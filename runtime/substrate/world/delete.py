@@ -77,7 +77,7 @@ def delete(
 
 def remove(world: World, state: State, warn: Callable[[str], None]) -> None:
     """End a world and remove what is left of it; the caller holds the lock."""
-    _end_processes(state)
+    end_processes(state)
     if state.cgroup:
         from substrate.world.limits import remove_cgroup
 
@@ -98,7 +98,8 @@ def remove(world: World, state: State, warn: Callable[[str], None]) -> None:
     world.remove()
 
 
-def _end_processes(state: State) -> None:
+def end_processes(state: State) -> None:
+    """Kill what is left of a world, whatever its status, and wait for its end."""
     pidfd = procfs.open_pidfd(state.pid, state.start_time) if state.pid else None
     if pidfd is None:
         return

@@ -12,6 +12,7 @@ from substrate.filesystem.hashing import add_hashes, hash_of
 from substrate.filesystem.index import index_path
 from substrate.record import replace
 from substrate.world.accepted import STORE, complete
+from substrate.world.isolated import has_isolated, isolated_paths
 from substrate.world.listing import read_state
 from substrate.world.spans import OWN, read_record, recorded_diff
 from substrate.world.stack import BASE_LAYER, SpanLayer, read_layers
@@ -45,7 +46,24 @@ def diff(
         with world_changes(state) as changes:
             found = add_hashes(changes.diff, settings.hash, settings.small_file_limit)
     at = state.layer.at
+    found = marked(found, context, state)
     return _only(found, [relative_path(path, at) for path in paths]) if paths else found
+
+
+def marked(found: FsDiff, context: Context, state: State) -> FsDiff:
+    """Return a diff marked by what the world's configuration and policy say of its changes."""
+    with World.open(context, state.world_id) as world:
+        extension = stored_config(world).substrate
+    project = None if extension is None else extension.project
+    if project is not None and (project.risky or project.readonly):
+        from substrate.filesystem.named import mark_named
+
+        found = mark_named(found, project.risky, project.readonly)
+    if has_isolated(state.data):
+        from substrate.filesystem.named import mark_isolated
+
+        found = mark_isolated(found, isolated_paths(state.data))
+    return found
 
 
 def patch(

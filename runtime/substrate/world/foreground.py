@@ -6,7 +6,7 @@ import errno
 import os
 
 from substrate.kernel import procfs, signals
-from substrate.world.console import Relay
+from substrate.world.console import Relay, foreground_group
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,14 +37,21 @@ class ForwardedSignals:
     """Within `with`: signals to this process are passed on to `pid`, a child of ours.
 
     They are kept until `begin`, so that they reach the payload and not what runs before it.
-    `reaped`: the process is our own reaping init, which hears everything. `ended_by` is the
+    `reaped`: the process is our own reaping init, which hears everything. `terminal_fd` is the
+    master of its terminal, for what a keyboard sends. `ended_by` is the
     signal that ended a world whose first process would not have heard it.
     """
 
     def __init__(
-        self, pid: int, on_resize: Callable[[], None] | None = None, *, reaped: bool = False
+        self,
+        pid: int,
+        on_resize: Callable[[], None] | None = None,
+        *,
+        reaped: bool = False,
+        terminal_fd: int = -1,
     ) -> None:
         self.ended_by = 0
+        self._terminal_fd = terminal_fd
         self._pid = pid
         self._reaped = reaped
         self._on_resize = on_resize
@@ -94,7 +101,7 @@ class ForwardedSignals:
                 self.ended_by = number
                 os.kill(self._pid, _SIGKILL)
             elif number in _KEYBOARD:
-                os.killpg(self._pid, number)
+                os.killpg(foreground_group(self._terminal_fd) or self._pid, number)
             else:
                 os.kill(self._pid, number)
         except ProcessLookupError:

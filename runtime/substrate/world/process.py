@@ -21,6 +21,7 @@ from substrate.isolation.entering import EnteredWorld, exec_sequence
 from substrate.isolation.payload import Descriptors
 from substrate.kernel import signals
 from substrate.world import state as states
+from substrate.world.console import foreground_group
 from substrate.world.ending import end_tree
 from substrate.world.filters import find_filter
 from substrate.world.joining import Entrance
@@ -78,11 +79,15 @@ class Started:
         return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process and the group it leads, if it still runs."""
-        try:
-            # Not yet reaped, so the number is still its own; it leads a session, see TakeSession.
-            os.killpg(self.pid, number)
-        except ProcessLookupError:
+        """Send a signal to the process and the group it leads, if it still runs.
+
+        And to whichever group is in the foreground of its terminal: a shell's job is one.
+        """
+        front = foreground_group(self.master_fd)
+        if front not in (0, self.pid):
+            _signal_group(front, number)
+        # Not yet reaped, so the number is still its own; it leads a session, see TakeSession.
+        if not _signal_group(self.pid, number):
             try:
                 signals.send(self.pidfd, number)
             except ProcessLookupError:
@@ -210,6 +215,14 @@ def _let_run(
         raise
     talk.close()
     return started
+
+
+def _signal_group(group: int, number: int) -> bool:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _bring_in(

@@ -189,6 +189,7 @@ def _overlay(state: State, stack: Stacked, before: str) -> SpanOverlay:
         own_userns="user" in state.namespaces,
         owner=layer.owner if mapped else None,
         group=layer.group if mapped else None,
+        protected=state.protected,
     )
 
 

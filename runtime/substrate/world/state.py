@@ -44,7 +44,8 @@ class State:
     `namespaces` are the types the world does not share with the runtime. `created` is RFC 3339.
     `cgroup` is the directory of its cgroup, "" when it has none; `unit` is the scope of systemd
     that it belongs to, `system/NAME` or `user/NAME`, "" when systemd has no part in it. `idle`:
-    its first process is our own init, which does nothing but reap.
+    its first process is our own init, which does nothing but reap. `protected` is what of the
+    project is read-only, relative to it.
     """
 
     world_id: str
@@ -65,6 +66,7 @@ class State:
     wall_time_s: float | None = None
     degraded: tuple[tuple[str, str], ...] = ()
     idle: bool = False
+    protected: tuple[str, ...] = ()
 
     @property
     def is_alive(self) -> bool:
@@ -117,6 +119,7 @@ class State:
                 "userxattr": layer.userxattr, "owner": layer.owner, "group": layer.group,
             },
             "idle": self.idle,
+            "protected": list(self.protected),
             "degraded": [{"name": name, "reason": reason} for name, reason in self.degraded],
         }  # fmt: skip
 
@@ -148,6 +151,7 @@ def from_json(data: Any, where: str) -> State:
             wall_time_s=own.get("wallTime"),
             degraded=tuple((entry["name"], entry["reason"]) for entry in own["degraded"]),
             idle=own.get("idle", False),
+            protected=tuple(own.get("protected", ())),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError):
         message = f"{where} is damaged"

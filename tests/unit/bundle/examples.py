@@ -247,7 +247,15 @@ OURS: dict[str, Any] = {
     "mounts": [{"destination": "/proc", "type": "proc"}],
     "linux": {"namespaces": [{"type": "user"}, {"type": "mount"}, {"type": "network"}]},
     "substrate": {
-        "project": {"path": ".", "at": "/work", "write": "live", "deny": [".env"], "enter": False},
+        "project": {
+            "path": ".",
+            "at": "/work",
+            "write": "live",
+            "deny": [".env"],
+            "readonly": ["LICENSE"],
+            "risky": ["*.sql"],
+            "enter": False,
+        },
         "rootfs": {"kind": "host", "expose": ["~/.cargo/bin"], "hide": ["/opt"]},
         "network": {
             "mode": "filtered",

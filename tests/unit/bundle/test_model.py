@@ -90,7 +90,9 @@ def test_the_console_size_is_ignored_without_a_terminal() -> None:
 def test_the_whole_extension_is_read() -> None:
     config = parse_config(OURS).substrate
     assert config is not None
-    assert config.project == Project(".", "/work", "live", (".env",), enter=False)
+    assert config.project == Project(
+        ".", "/work", "live", (".env",), ("LICENSE",), ("*.sql",), enter=False
+    )
     assert config.rootfs.kind == "host"
     assert config.network == Network(
         "filtered",

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from substrate.cli.front.jobwords import REPORT_FD
 from substrate.cli.front.shellstate import (
-    REPORT_FD,
     STATE_FD,
     STATE_FILE,
     Report,
@@ -58,7 +58,7 @@ class Shell:
             os.close(fd)
         printed, handed = _read(pid_out), _read(reading)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        self.report = read_report(handed)
+        self.report = read_report(handed.split(b"\0")[:-1])
         if self.report is not None:
             self.state = self.report.state
         self.state = replace(self.state, status=code if code >= 0 else 128 - code)
@@ -172,20 +172,19 @@ def test_any_value_of_a_variable_survives(value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
+    "fields",
     [
-        b"",
-        b"0\0/\0\0a\0b\0c\0d\0e",
-        b"x\0/\0\0a\0b\0c\0d\0e\0",
-        b"-1\0/\0\0a\0b\0c\0d\0e\0",
-        b"0\0/\0\0a\0b\0c\0d\0e\0more",
-        b"0\0/\0\0a\0b\0c\0d\0e\0more\0",
-        b"9999\0/\0\0a\0b\0c\0d\0e\0",
-        b"\xff\0" * 8,
+        [],
+        [b"0", b"/", b"", b"a", b"b", b"c", b"d", b"e"],
+        [b"0", b"/", b"", b"a", b"b", b"c", b"d", b"e", b"", b"more"],
+        [b"x", b"/", b"", b"a", b"b", b"c", b"d", b"e", b""],
+        [b"-1", b"/", b"", b"a", b"b", b"c", b"d", b"e", b""],
+        [b"9999", b"/", b"", b"a", b"b", b"c", b"d", b"e", b""],
+        [b"\xff"] * 9,
     ],
 )
-def test_what_is_no_hand_over_is_none(data: bytes) -> None:
-    assert read_report(data) is None
+def test_what_is_no_hand_over_is_none(fields: list[bytes]) -> None:
+    assert read_report(fields) is None
 
 
 def test_bash_itself_is_what_these_tests_ran() -> None:

@@ -61,12 +61,13 @@ def test_domains_that_can_be_enforced_are_passed_on() -> None:
 
 def test_the_policy_becomes_settings_of_a_bundle() -> None:
     made = policy(
-        "fs: {deny: [.env], expose: [~/.cargo], hide: [/etc/ssl]}\n"
+        "fs: {deny: [.env], readonly: [LICENSE], risky: ['*.sql'], expose: [~/.cargo],"
+        " hide: [/etc/ssl]}\n"
         "limits: {wall_time: 2m, memory: 1G, open_files: 64}\nnet_allowed: [a.org]\n"
     )
     settings = world_settings(made, network_for(made, enforced=True, allow_degraded=()))
     assert settings == {
-        "project": {"deny": [".env"]},
+        "project": {"deny": [".env"], "readonly": ["LICENSE"], "risky": ["*.sql"]},
         "rootfs": {"expose": ["~/.cargo"], "hide": ["/etc/ssl"]},
         "network": {"mode": "filtered", "allowedDomains": ["a.org"]},
         "limits": {"wallTime": 120, "memory": 1 << 30, "openFiles": 64},

@@ -131,7 +131,11 @@ class Editor:
         def insert_line(event: KeyPressEvent) -> None:
             event.current_buffer.insert_text("\n")
 
-        del accept, choose, insert_line
+        @bindings.add("c-z")
+        def stop_nothing(_event: KeyPressEvent) -> None:
+            """Ctrl-Z is for a command in the foreground, and there is none."""
+
+        del accept, choose, insert_line, stop_nothing
         return bindings
 
     def _is_whole(self, text: str) -> bool:

@@ -70,16 +70,23 @@ class Foreground:
         watch = _Watch(started, self._timeout_s)
         goes_on = False
         try:
+            if self._listen is not None:
+                self._listen.begin(started.pidfd)
             with watch:
                 said_end = presence.attend(started, ours, self._listen)
-            if self._budget is not None and self._budget.is_exceeded:
+            if watch.timed_out or (self._budget is not None and self._budget.is_exceeded):
                 started.kill_all()
-            goes_on = said_end and not started.has_ended(_LAST_WORDS_S)
+            goes_on = said_end and not watch.timed_out and self._goes_on(started)
         finally:
             presence.leave(keep_terminal=goes_on)
             code = 0 if goes_on else started.reap()
         self.left_running = started if goes_on else None
         return Ended(code, watch.timed_out, limits_hit=hits_of(self._budget))
+
+    def _goes_on(self, started: Started) -> bool:
+        if self._listen is not None and self._listen.stays:
+            return True
+        return not started.has_ended(_LAST_WORDS_S)
 
 
 class OwnStreams:
@@ -126,7 +133,9 @@ class _Presence:
             self._relay = Relay(started.master_fd, self._budget, keyboard, 1)
             self._relay.__enter__()
         resize = None if self._relay is None else self._relay.copy_size
-        self._signals = ForwardedSignals(started.pid, resize)
+        self._signals = ForwardedSignals(
+            started.pid, resize, terminal_fd=started.master_fd if self._terminal else -1
+        )
         self._signals.__enter__()
 
     def attend(self, started: Started, ours: dict[int, int], listen: Listener | None) -> bool:

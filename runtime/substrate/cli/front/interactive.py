@@ -7,7 +7,6 @@ own. Words that begin with a colon are for this program: `:diff` is `substrate d
 from __future__ import annotations
 
 import gc
-import os
 
 from substrate.api.records import ExecRequest
 from substrate.cli.front.calls import (
@@ -20,20 +19,12 @@ from substrate.cli.front.calls import (
 )
 from substrate.cli.front.executing import complete, tell
 from substrate.cli.front.foreground import Foreground
+from substrate.cli.front.handover import Handover
 from substrate.cli.front.jobs import Jobs
-from substrate.cli.front.shellstate import (
-    LONGEST_REPORT,
-    REPORT_FD,
-    STATE_FD,
-    STATE_FILE,
-    Report,
-    ShellState,
-    read_report,
-)
+from substrate.cli.front.shellstate import STATE_FILE, Report, ShellState
 from substrate.cli.terminal import OutputClosedError, printable, write
 from substrate.errors import StepError, SubstrateError, UsageError
 from substrate.record import replace
-from substrate.world.console import Listener
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,10 +48,11 @@ def converse(arguments: Arguments) -> int:
     editor = Editor(shell, world)
     write(editor.greeting())
     while not shell.has_left:
+        write(shell.news())
         line = editor.read()
         if line is None:
-            break
-        if line.strip():
+            shell.leave()
+        elif line.strip():
             shell.take(line)
     return shell.state.status
 
@@ -77,6 +69,22 @@ class Shell:
         self.jobs = Jobs()
         self.last: ExecResult | None = None
         self.has_left = False
+        self._was_warned = False
+
+    def news(self) -> str:
+        """Return what is to be said before a prompt: which jobs have ended."""
+        self.jobs.refresh()
+        return self.jobs.notices()
+
+    def leave(self) -> None:
+        """Leave, at once or, when there are stopped jobs, the second time."""
+        stopped = any(job.is_stopped for job in self.jobs.all())
+        if stopped and not self._was_warned:
+            # They end with their terminals, and those with us.
+            write("There are stopped jobs.\n")
+            self.has_left, self._was_warned = False, True
+            return
+        self.has_left = True
 
     def take(self, line: str) -> None:
         """Carry out what was typed; a failure is reported and ends nothing."""
@@ -103,7 +111,9 @@ class Shell:
     def _run_in(self, line: str, directory: str) -> None:
         # It may have been changed since the last command.
         self._world.apply_policy()
-        with _Handover(self.state) as handover:
+        self.jobs.refresh()
+        budget = self._world.budget()
+        with Handover(self.state, self.jobs, budget) as handover:
             request = ExecRequest(
                 command=line,
                 cwd=directory,
@@ -111,7 +121,7 @@ class Shell:
                 pty=True,
                 timeout_s=self._world.judge.timeout(timeout_of(self._arguments)),
             )
-            foreground = Foreground(request.timeout_s, handover, self._world.budget())
+            foreground = Foreground(request.timeout_s, handover, budget)
             result = self._world.exec_attended(
                 request,
                 foreground,
@@ -120,16 +130,19 @@ class Shell:
                 settings={"shell": self.state.to_json()},
             )
             report = handover.finish()
-        self._take_over(result, report, foreground)
+            write(handover.leave_to_jobs(foreground.left_running))
+        self._take_over(result, report, goes_on=foreground.left_running is not None)
 
-    def _take_over(self, result: ExecResult, report: Report | None, foreground: Foreground) -> None:
+    def _take_over(self, result: ExecResult, report: Report | None, *, goes_on: bool) -> None:
         status = result.exit
-        if foreground.left_running is not None:
+        if goes_on:
             status = 0 if report is None else report.state.status
-            self.jobs.take(foreground.left_running)
         if report is not None:
             self.state = report.state
-            self.has_left = report.has_left
+            if report.has_left:
+                self.leave()
+            else:
+                self._was_warned = False
         self.state = replace(self.state, status=status)
         self.last = complete(self._world, result)
         tell(self._arguments, self.last)
@@ -149,45 +162,3 @@ class Shell:
             self.state = replace(self.state, status=call_verb(words, self._arguments))
         except OutputClosedError:
             return
-
-
-class _Handover(Listener):
-    """The descriptors by which one shell's state goes in and comes out."""
-
-    def __init__(self, state: ShellState) -> None:
-        self._state = state
-        self._data = bytearray()
-        self._report: Report | None = None
-        self.descriptors: dict[int, int] = {}
-
-    def __enter__(self) -> _Handover:
-        self.fd, writing = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self.fd, False)
-        self.descriptors = {STATE_FD: self._state.begin(), REPORT_FD: writing}
-        return self
-
-    def __exit__(self, *_details: object) -> None:
-        for fd in (self.fd, *self.descriptors.values()):
-            os.close(fd)
-
-    def hear(self) -> bool:
-        """Take what the shell wrote; True when it has handed over."""
-        try:
-            data = os.read(self.fd, 1 << 16)
-        except BlockingIOError:
-            return False
-        # Whoever writes without end is read without end, and not kept.
-        if len(self._data) <= LONGEST_REPORT:
-            self._data += data
-        if self._report is None:
-            self._report = read_report(bytes(self._data))
-        return self._report is not None
-
-    def finish(self) -> Report | None:
-        """Return what was handed over, None when the shell could not."""
-        while self._report is None:
-            before = len(self._data)
-            self.hear()
-            if len(self._data) == before:
-                break
-        return self._report

@@ -6,8 +6,9 @@ reads. Here it is only carried: whoever forges it (the command itself can) gets 
 commands to do what they could do anyway, in the same world.
 
 It goes in as an anonymous file that bash reads for BASH_ENV, and comes back through a pipe: there
-is no file to name. A shell whose background jobs go on stays as the leader of their session, so
-that they keep their terminal; it has handed over its state before.
+is no file to name. A shell whose jobs go on stays as the leader of their session, so that they
+keep their terminal, and does with them what it is told (`jobwords.py`); it has handed over its
+state before.
 """
 
 from __future__ import annotations
@@ -15,15 +16,19 @@ from __future__ import annotations
 import os
 import re
 
+from substrate.cli.front import jobwords
+from substrate.cli.front.joblist import read_jobs
+from substrate.cli.front.jobwords import ORDERS_FD, REPORT_FD
 from substrate.kernel.spawn import sealed_memfd
 from substrate.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from substrate.cli.front.joblist import Job
 
 STATE_FD = 30
-REPORT_FD = 31
 STATE_FILE = f"/dev/fd/{STATE_FD}"
 
 # As `declare -f` writes the beginning of a function.
@@ -31,7 +36,7 @@ _FUNCTION = re.compile(r"^(\S+) \(\) *$", re.MULTILINE)
 
 # More is no state of a shell; then the one before is kept.
 LONGEST_REPORT = 1 << 22
-_FIELDS = 8
+_FIELDS = 9
 
 # What bash sets itself, or what is about one command only.
 _OWN_VARIABLES = (
@@ -51,6 +56,8 @@ _LETTERS = " ".join(
 _HEAD = f"""\
 exec {STATE_FD}<&-
 builtin unset BASH_ENV
+# As in a shell that a person types to: every pipeline is a job, and Ctrl-Z stops it.
+[[ -t 1 ]] && builtin set -m 2>/dev/null
 builtin shopt -s expand_aliases
 __substrate_return() {{ return "$1"; }}
 exit() {{
@@ -60,6 +67,7 @@ exit() {{
 __substrate_end() {{
     __substrate_status=$? __substrate_options=$SHELLOPTS:
     builtin set +eufvxn
+@FORGET_JOBS@
     {{
         builtin printf '%s\\0%s\\0%s\\0' "$__substrate_status" "$PWD" "${{__substrate_left+left}}"
         builtin umask -p
@@ -75,7 +83,7 @@ __substrate_end() {{
             *) builtin declare -p "$__substrate_n" ;;
             esac
         done
-        builtin unset -f exit __substrate_end __substrate_return
+        builtin unset -f exit __substrate_ask __substrate_end __substrate_return
         builtin printf '\\0'
         builtin declare -f
         builtin printf '\\0'
@@ -95,8 +103,13 @@ __substrate_end() {{
             __substrate_options=${{__substrate_options#*:}}
         done
         builtin printf '\\0'
+        builtin printf '%s\\n' "$!"
+        builtin jobs -l
+        builtin printf '\\0'
     }} >&{REPORT_FD}
-    exec {REPORT_FD}>&-
+{jobwords.STAY}
+    builtin jobs %% >/dev/null && __substrate_stay
+    exec {REPORT_FD}>&- {ORDERS_FD}<&-
     IFS=$' \\n'
     builtin wait
     builtin shopt -s nullglob
@@ -141,9 +154,13 @@ class ShellState:
     options: str = ""
     status: int = 0
 
-    def begin(self) -> int:
-        """Return a descriptor of the file that a bash must read first, for `STATE_FD`."""
-        text = _HEAD + self.variables + self.functions + self.traps
+    def begin(self, highest: int = 0, last: int | None = None) -> int:
+        """Return a descriptor of the file that a bash must read first, for `STATE_FD`.
+
+        `highest` and `last`: of the jobs of earlier shells, as `know_jobs` has it.
+        """
+        text = _HEAD.replace("@FORGET_JOBS@\n", jobwords.forget_jobs(highest))
+        text += jobwords.know_jobs(highest, last) + self.variables + self.functions + self.traps
         text += _TAIL % (self.aliases + self.options, self.status & 0xFF)
         return sealed_memfd("shell-state", os.fsencode(text))
 
@@ -176,19 +193,27 @@ def _read_aliases(text: str) -> Iterator[tuple[str, str]]:
 
 @record
 class Report:
-    """How a shell handed over: its own word for its status, and whether it was told to exit."""
+    """How a shell handed over: its own word for its status, whether it was told to exit, its jobs.
+
+    `last_pid` is its `$!`, 0 for none.
+    """
 
     state: ShellState
     has_left: bool
+    jobs: tuple[Job, ...] = ()
+    last_pid: int = 0
 
 
-def read_report(data: bytes) -> Report | None:
+def read_report(fields: Sequence[bytes]) -> Report | None:
     """Return what a shell handed over, None while it is incomplete or when it is none."""
-    if len(data) > LONGEST_REPORT or data.count(b"\0") != _FIELDS or data[-1:] != b"\0":
+    if len(fields) != _FIELDS:
         return None
-    fields = [os.fsdecode(field) for field in data[:-1].split(b"\0")]
-    status, directory, left, variables, functions, traps, aliases, options = fields
+    words = [os.fsdecode(field) for field in fields]
+    status, directory, left, variables, functions, traps, aliases, options, jobs = words
     if not (status.isascii() and status.isdigit() and len(status) <= 3):
         return None
+    functions = jobwords.without_words(functions)
     state = ShellState(directory, variables, functions, traps, aliases, options, int(status))
-    return Report(state, left == "left")
+    last, _, listed = jobs.partition("\n")
+    last_pid = int(last) if last.isascii() and last.isdigit() and len(last) < 12 else 0
+    return Report(state, left == "left", tuple(read_jobs(listed)), last_pid)

@@ -37,7 +37,8 @@ class SpanOverlay:
     """The layers of a span, and how they are mounted.
 
     `data` is the world's data directory; `stack` names the directories of the layers relative to
-    it. `before` is the layer that must be at rest, "" for none. `owner` and `group` are the
+    it. `before` is the layer that must be at rest, "" for none. `protected` is what of the project
+    is read-only, relative to it. `owner` and `group` are the
     world's root outside where the layers are id-mapped.
     """
 
@@ -50,6 +51,7 @@ class SpanOverlay:
     own_userns: bool
     owner: int | None = None
     group: int | None = None
+    protected: tuple[str, ...] = ()
 
 
 @record
