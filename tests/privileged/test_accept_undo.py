@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, assume, example, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from substrate.errors import RefusedError, UsageError
@@ -84,11 +84,16 @@ def stood(host: OverlayHost, elsewhere: Path, *, apart: bool) -> Generator[Stand
 
 
 class Model:
-    """A world of spans, and what it and its project must be."""
+    """A world, and what it and its project must be.
 
-    def __init__(self, stand: Stand) -> None:
+    `seen` is what it saw where that cannot be looked at again: names that an index of the kernel
+    holds together are shown by a mount with that index alone.
+    """
+
+    def __init__(self, stand: Stand, seen: Snapshot | None = None) -> None:
         self._stand = stand
-        self._seen = stand.look()
+        self._looks = seen is None
+        self._seen = stand.look() if seen is None else seen
         self._project = stand.real()
         # What the project and the diff were before each accept that can be undone.
         self._before: list[tuple[Snapshot, list[str]]] = []
@@ -103,7 +108,8 @@ class Model:
         }  # fmt: skip
         steps[word](argument)
         self._untimed |= self._stand.touched()
-        self._compare(self._seen, self._stand.look(), f"seen after {word}")
+        if self._looks:
+            self._compare(self._seen, self._stand.look(), f"seen after {word}")
         assert self._stand.warnings == []
 
     def end(self) -> None:
@@ -242,12 +248,12 @@ def test_accept_and_undo_change_nothing_of_what_a_world_that_ended_saw(
 ) -> None:
     with stood(host, elsewhere, apart=apart) as stand:
         host.act(stand.lower, setup)
-        # Names that an index of the kernel holds together are shown by a mount with that index.
-        assume(host.rootless or not host.links(stand.lower))
+        indexed = not host.rootless and bool(host.links(stand.lower))
         stand.mount()
         stand.act(actions)
+        seen = stand.seen()
         stand.unmount()
-        model = Model(stand)
+        model = Model(stand, seen if indexed else None)
         for word, argument in steps:
             model.take(word, argument)
         model.end()
