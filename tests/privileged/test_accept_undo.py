@@ -7,6 +7,7 @@ undone.
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from tests.privileged.test_accept_changes import chosen_part
 from tests.privileged.test_accept_places import mounted
 from tests.privileged.test_overlay_diff import changing, sequences, setups
 from tests.support.accepting import Stand, differences
+from tests.support.dying import dies_at
 from tests.support.examples import examples
 from tests.support.overlay import OverlayHost
 
@@ -257,3 +259,46 @@ def test_accept_and_undo_change_nothing_of_what_a_world_that_ended_saw(
         for word, argument in steps:
             model.take(word, argument)
         model.end()
+
+
+SETUP: list[list[Any]] = [
+    ["write", "a", "one"], ["write", "b", "two"], ["link", "b", "c"], ["mkdir", "d"],
+    ["write", "d/x", "three"], ["write", "gone", "four"],
+]  # fmt: skip
+ACTIONS: list[list[Any]] = [
+    ["append", "a", "!"], ["rename", "a", "e"], ["append", "b", "?"], ["rename", "d", "f"],
+    ["append", "f/x", "!"], ["remove", "gone"], ["mkdir", "new"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["accept", "undo"])
+def test_on_another_file_system_too_a_kill_leaves_one_state_or_the_other(
+    host: OverlayHost, elsewhere: Path, verb: str
+) -> None:
+    step, died, outcomes = 1, True, set[str]()
+    while died:
+        with stood(host, elsewhere, apart=True) as stand:
+            host.act(stand.lower, SETUP)
+            before = stand.real()
+            stand.mount()
+            stand.act(ACTIONS)
+            after = stand.seen()
+            stand.unmount()
+            changed = stand.diff()
+            if verb == "undo":
+                stand.accept()
+            died = dies_at(step, getattr(stand, verb))
+            stand.recover()
+            old = differences(before, stand.real(), folder_times=False) == []
+            outcomes.add("old" if old else "new")
+            assert stand.diff() == (changed if old else [])
+            if old:
+                stand.accept()
+            assert differences(after, stand.real(), folder_times=False) == [], step
+            stand.undo()
+            assert differences(before, stand.real(), folder_times=False) == [], step
+            assert stand.diff() == changed, step
+            assert os.listdir(elsewhere) == ["project"]
+        step += 1
+    assert outcomes == {"old", "new"}
+    assert step > 50
