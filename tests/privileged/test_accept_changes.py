@@ -54,6 +54,7 @@ def test_accept_is_what_the_world_saw_and_undo_what_was_there(
         # Equal files that changed places are no change: their names and times stay the host's.
         names = frozenset[str]().union(*links_before, *links_after)
         same = stand.touched() & names
+        changed = stand.diff()
         stand.accept()
         check = differences(after, stand.real(), folder_times=False, untimed=same)
         assert check == [], "accept"
@@ -67,6 +68,7 @@ def test_accept_is_what_the_world_saw_and_undo_what_was_there(
         if stand.store.numbers():
             stand.undo()
         assert differences(before, stand.real()) == [], "undo"
+        assert stand.diff() == changed
         assert host.links(stand.lower) == links_before
         assert stand.warnings == []
 

@@ -49,6 +49,7 @@ def test_changes_of_a_world_that_ended_are_there_again_and_can_be_accepted_again
     desk = Desk(any_runtime, CHANGES)
     before = desk.lines()
     assert before
+    accepted: dict[str, str] = {}
     for _ in range(3):
         desk("accept").ok()
         assert desk.lines() == []
@@ -187,6 +188,23 @@ def test_points_that_are_in_the_project_by_now_are_not_gone_back_to(any_runtime:
     assert session.lines() == []
     any_runtime("undo", "w").ok()
     any_runtime("rollback", "w", "begun").ok()
+    assert session.lines() == before
+
+
+def test_changes_come_back_also_where_an_edit_gives_way(any_runtime: Runtime) -> None:
+    session, before = spanned(any_runtime)
+    any_runtime("accept", "w").ok()
+    session.span("s3", "echo third >>new/n").ok()
+    (session.project / "a").write_text("a person\n", "utf-8")
+    assert any_runtime("undo", "w").status == 6
+    assert session.layers() == ["3.s3"]
+    told = any_runtime("undo", "--theirs", "w").ok().stdout
+    assert told.endswith("\nsubstrate-runtime diff w shows what is a change of the world again\n")
+    assert files(session) == FILES
+    assert any_runtime("exec", "--cwd", AT, "w", "cat", "a", "new/n").ok().stdout == (
+        "one\nmore\nn\nn2\nthird\n"
+    )
+    any_runtime("rollback", "w", "s2").ok()
     assert session.lines() == before
 
 

@@ -17,6 +17,7 @@ from substrate.filesystem.identity import identity_of
 from substrate.filesystem.items import Item
 from substrate.filesystem.journal import Record
 from substrate.filesystem.operations import IN, SWAP
+from substrate.filesystem.pieces import link_piece
 from substrate.filesystem.plan_accept import plan_accept
 from substrate.filesystem.rest import check_rest, redirects_after
 from substrate.filesystem.risky import risky_reasons
@@ -218,15 +219,8 @@ def _make_piece(stage: Stage, project: Project, pieces_fd: int) -> list[str]:
         os.link(str(stage.link_piece), name, src_dir_fd=pieces_fd, dst_dir_fd=pieces_fd,
                 follow_symlinks=False)  # fmt: skip
         return []
-    if stage.link_path:
-        fd, source = project.place(stage.link_path)
-        try:
-            os.link(source, name, src_dir_fd=fd, dst_dir_fd=pieces_fd, follow_symlinks=False)
-        except PermissionError:
-            # fs.protected_hardlinks: a file of somebody else. A copy is what is left.
-            pass
-        else:
-            return []
+    if stage.link_path and link_piece(project, stage.link_path, pieces_fd, name):
+        return []
     if stage.item is None or stage.metadata is None:
         return []
     return copy_item(stage.item, pieces_fd, name, stage.metadata)

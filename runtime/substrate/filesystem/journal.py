@@ -107,7 +107,7 @@ def read_record(directory: str) -> Record | None:
         found.made_ns = head["made_ns"]
         found.settle, found.unsettle = head["settle"], head["unsettle"]
         found.clean_folders = tuple((before, after) for before, after in head["clean"])
-        found.overruled = frozenset(head["overruled"])
+        found.overruled = frozenset(head.get("overruled", ()))
         found.times_after = tuple(FolderTime(*pair) for pair in head["after"])
         found.times_before = tuple(FolderTime(*pair) for pair in head["before"])
         found.operations = tuple(operation_from(jsontext.loads(line)) for line in lines[1:])

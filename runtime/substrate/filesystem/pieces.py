@@ -53,6 +53,17 @@ def same_mount(fd: int, path: str) -> bool:
         os.close(other)
 
 
+def link_piece(project: Project, path: str, pieces_fd: int, name: str) -> bool:
+    """Make a piece one more name of a file of the project; False when that is not allowed."""
+    fd, source = project.place(path)
+    try:
+        os.link(source, name, src_dir_fd=fd, dst_dir_fd=pieces_fd, follow_symlinks=False)
+    except PermissionError:
+        # fs.protected_hardlinks: a file of somebody else. A copy is what is left.
+        return False
+    return True
+
+
 def open_pieces(path: str) -> int:
     """Return a descriptor of a directory of pieces."""
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -169,6 +169,20 @@ def pieces_of(record: Record, directory: str) -> str:
     return record.pieces or os.path.join(directory, PIECES)
 
 
+def are_ours(record: Record, pieces: str) -> bool:
+    """Whether the directory of pieces is there, and the one that the change has made."""
+    try:
+        status = os.lstat(pieces)
+    except FileNotFoundError:
+        return False
+    if record.pieces_inode:
+        return status.st_ino == record.pieces_inode
+    # Killed before it was noted as ours: then it is empty, or somebody else's.
+    with suppress(OSError):
+        os.rmdir(pieces)
+    return False
+
+
 def recover(store: Store, warn: Warn) -> Record | None:
     """Take back a change that was interrupted, if there is one, and return its record.
 
@@ -204,7 +218,7 @@ def take_back(store: Store, record: Record, project: Project, known: Known, warn
     pieces = pieces_of(record, store.pending)
     rescued: list[tuple[int, str]] = []
     project.forget()
-    has_pieces = _are_ours(record, pieces)
+    has_pieces = are_ours(record, pieces)
     if has_pieces:
         pieces_fd = open_pieces(pieces)
         try:
@@ -245,20 +259,6 @@ def forget_undone(store: Store) -> None:
         remove_layers(store.place(record.undoes))
     remove_layers(store.undone)
     store.rest()
-
-
-def _are_ours(record: Record, pieces: str) -> bool:
-    """Whether the directory of pieces is there, and the one that the change has made."""
-    try:
-        status = os.lstat(pieces)
-    except FileNotFoundError:
-        return False
-    if record.pieces_inode:
-        return status.st_ino == record.pieces_inode
-    # Killed before it was noted as ours: then it is empty, or somebody else's.
-    with suppress(OSError):
-        os.rmdir(pieces)
-    return False
 
 
 def _out_of_pending(store: Store, kept: str) -> str:

@@ -16,10 +16,10 @@ from substrate.filesystem.identity import identity_of
 from substrate.filesystem.items import Item
 from substrate.filesystem.journal import Record, Store, read_record
 from substrate.filesystem.operations import IN, OUT, SET, SWAP, Operation
-from substrate.filesystem.pieces import PIECES, same_mount
+from substrate.filesystem.pieces import PIECES, link_piece, same_mount
 from substrate.filesystem.project import Project, is_folder
 from substrate.filesystem.removal import remove_layers
-from substrate.filesystem.transaction import Transaction, forget_undone, pieces_of
+from substrate.filesystem.transaction import Transaction, are_ours, forget_undone, pieces_of
 from substrate.printable import quote
 from substrate.record import replace
 
@@ -115,7 +115,7 @@ def undo(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between them,
 
     def stage(pieces_fd: int) -> None:
         if not entry.borrowed:
-            _stage_copies(home, pieces_fd, operations, entry.copies, warn)
+            _stage_copies(home, pieces_fd, entry, operations, project, warn)
         _fill_in(operations, pieces_fd)
 
     transaction = Transaction(store, project, known, warn, progress)
@@ -222,11 +222,16 @@ def _plan_times(entry: Record, done: Record, project: Project, known: Known) -> 
 
 
 def _stage_copies(
-    home: str, pieces_fd: int, operations: tuple[Operation, ...], copies: dict[int, int],
-    warn: Warn,
+    home: str, pieces_fd: int, entry: Record, operations: tuple[Operation, ...],
+    project: Project, warn: Warn,
 ) -> None:  # fmt: skip
-    """Copy the pieces to the project's mount; names of one file stay names of one file."""
+    """Copy the pieces to the project's mount; names of one file stay names of one file.
+
+    What is there has the time of before, which was another already when the piece was copied if
+    the accept set it through another name.
+    """
     first: dict[int, str] = {}
+    stays = _names_that_stayed(operations, project)
     with Tree(home) as tree:
         for operation in operations:
             if operation.kind not in {IN, SWAP} or operation.moved:
@@ -240,13 +245,31 @@ def _stage_copies(
                 os.link(first[status.st_ino], name, src_dir_fd=pieces_fd, dst_dir_fd=pieces_fd,
                         follow_symlinks=False)  # fmt: skip
                 continue
-            item = Item(tree.root, name, status)
-            for what in copy_item(item, pieces_fd, name, metadata_of(item)):
-                warn(f"{quote(operation.path)}: the {what} could not be kept")
             first[status.st_ino] = name
-            if operation.staged is not None:
+            staged = operation.staged
+            other = "" if staged is None else stays.get(staged.inode, "")
+            if other and link_piece(project, other, pieces_fd, name):
+                continue
+            item = Item(tree.root, name, status)
+            metadata = metadata_of(item)
+            if staged is not None and not staged.is_folder:
+                metadata = replace(metadata, mtime_ns=staged.mtime_ns)
+            for what in copy_item(item, pieces_fd, name, metadata):
+                warn(f"{quote(operation.path)}: the {what} could not be kept")
+            if staged is not None:
                 copy = os.stat(name, dir_fd=pieces_fd, follow_symlinks=False)
-                copies[copy.st_ino] = operation.staged.inode
+                entry.copies[copy.st_ino] = staged.inode
+
+
+def _names_that_stayed(operations: tuple[Operation, ...], project: Project) -> dict[int, str]:
+    """Return the inodes and paths of files that the accept has kept, but for their times."""
+    found: dict[int, str] = {}
+    for operation in operations:
+        if operation.kind == SET or operation.moved:
+            status = project.status(operation.path)
+            if status is not None and not is_folder(status):
+                found.setdefault(status.st_ino, operation.path)
+    return found
 
 
 def _fill_in(operations: tuple[Operation, ...], pieces_fd: int) -> None:
@@ -280,9 +303,11 @@ def _bring_home(record: Record, place: str) -> None:
         os.mkdir(copying, 0o700)
         _copy_all(record.pieces, copying)
         os.rename(copying, home)
-    pieces, record.pieces = record.pieces, ""
+    # Noted when it is gone: who is killed between is followed by somebody who looks for it.
+    if are_ours(record, record.pieces):
+        remove_layers(record.pieces)
+    record.pieces = ""
     record.write(place)
-    remove_layers(pieces)
 
 
 def _copy_all(source: str, target: str) -> None:

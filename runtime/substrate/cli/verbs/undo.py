@@ -5,7 +5,7 @@ from __future__ import annotations
 from substrate import jsontext
 from substrate.cli.calls import context_of
 from substrate.cli.progress import ProgressLine
-from substrate.cli.report import warn
+from substrate.cli.report import reporter, warn
 from substrate.cli.terminal import write
 from substrate.filesystem.entries import path_text
 from substrate.printable import quote
@@ -45,4 +45,7 @@ def run(arguments: Arguments) -> int:
         write("".join(f"{quote(path)}: {why}\n" for path, why in done.conflicts))
     word = "would undo" if dry_run else "undid"
     write(f"{word} accept {done.number}, {len(done.paths)} paths; {done.left} more can be undone\n")
+    if not dry_run:
+        shows = reporter.command("diff", done.world_id)
+        write(f"{shows} shows what is a change of the world again\n")
     return 0
