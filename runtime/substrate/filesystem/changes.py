@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
+from substrate.filesystem.inherited import HostView
 from substrate.filesystem.items import Item
 from substrate.filesystem.marks import origin_inode
 from substrate.filesystem.since import copied_ns, read_since, was_made_again
@@ -23,15 +24,20 @@ if TYPE_CHECKING:
     from substrate.filesystem.diff import Changes
     from substrate.filesystem.entries import FsDiff
     from substrate.filesystem.merged import Hit, Part
+    from substrate.filesystem.project import Project
     from substrate.filesystem.since import Since
 
 
 class LayerChanges:
     """The changes of all layers of a world against its project, within `with`."""
 
-    def __init__(self, changes: Changes, baseline: Baseline) -> None:
-        """Take changes that are not open yet; `baseline` is that of the lowest layer."""
+    def __init__(self, changes: Changes, baseline: Baseline, data: str = "") -> None:
+        """Take changes that are not open yet; `baseline` is that of the lowest layer.
+
+        `data` is where the world keeps what it began with if it is a fork.
+        """
         self._changes = changes
+        self._data = data
         self.baseline = baseline
         self.diff: FsDiff
         self._since: dict[int, Since] = {}
@@ -41,6 +47,7 @@ class LayerChanges:
         self._changes.__enter__()
         self._merged = self._changes.merged
         self.diff = self._changes.diff
+        self._host = HostView(self._merged, self._data)
         return self
 
     def __exit__(self, *_details: object) -> None:
@@ -116,6 +123,19 @@ class LayerChanges:
     def in_project(self, item: Item) -> bool:
         """Whether an item lies in the project itself and not in a layer."""
         return item.folder.tree is self._merged.trees[-1]
+
+    def is_as_inherited(self, path: str, project: Project) -> bool:
+        """Whether the host has at a path what a fork began with."""
+        return self._host.is_as_inherited(path, project)
+
+    def is_severed(self, path: str) -> bool:
+        """Whether a path is in a directory that was moved, and the host has moved what it was."""
+        severed = self._merged.severed
+        while path and severed:
+            if path in severed:
+                return True
+            path = path.rpartition("/")[0]
+        return False
 
     def place_before(self, path: str) -> str:
         """Return where the overlay itself says that something was; its path when nowhere else."""

@@ -142,6 +142,8 @@ class Merged:
         # `userxattr` mounts follow no redirect and have no metacopy (ovl_parse_param).
         self.follows = prefix.startswith("trusted.")
         self.roots = [Part(self, level, tree.root) for level, tree in enumerate(trees)]
+        # Directories that were moved, and are no longer where they were: filled in by a walk.
+        self.severed: set[str] = set()
 
     def marks_of(self, folder: Folder, name: str) -> Marks:
         """Return the marks of an entry of a layer."""

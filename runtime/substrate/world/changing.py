@@ -20,6 +20,7 @@ from substrate.filesystem.undo import finish
 from substrate.world.accepted import DISCARD, STORE
 from substrate.world.diff import layer_alone, world_changes
 from substrate.world.kill import world_processes
+from substrate.world.points import forget_points
 from substrate.world.span import is_at_rest
 from substrate.world.stack import BASE_LAYER, LAYERS, LayerStack
 from substrate.world.store import World
@@ -123,7 +124,7 @@ class Changing:
             message = f"{self.layer.project} is not the directory {self.world_id} was made over"
             raise RefusedError(message, "move it back, or look at the diff and delete the world")
         found = world_changes(self.state) if alone is None else layer_alone(self.state, alone)
-        return LayerChanges(found, baseline)
+        return LayerChanges(found, baseline, self.state.data)
 
     def forget_everything(self) -> None:
         """Forget every change of the world; a call that is killed here is continued."""
@@ -143,6 +144,7 @@ class Changing:
         aside = os.path.join(self.state.data, _ASIDE)
         remove_layers(aside)
         if os.path.isdir(layers):
+            forget_points(self.state.data, -1)
             os.rename(layers, aside)
         if not self._processes:
             empty_layer(self.layer.directory, self.layer.project, self.layer.userxattr)

@@ -52,7 +52,8 @@ class CreateRequest:
     `listening`: another process will start it. `has_console`: somebody takes the pty master.
     `idle`: only a reaping init runs in it; the bundle's process is what `exec` starts from.
     `attended`: the caller stays to the end and relays what must be counted. `over_layers`: of a
-    world that has ended, whose layers it shows again.
+    world that has ended, whose layers it shows again. `fill` is called with the new layer there
+    and not mounted yet.
     """
 
     world_id: str
@@ -69,6 +70,7 @@ class CreateRequest:
     preserve_fds: int = 0
     executor: str = "native"
     over_layers: bool = False
+    fill: Callable[[states.State], None] | None = None
 
 
 @record
@@ -198,6 +200,8 @@ def _create(
         os.mkdir(layer.directory, 0o700)
         write_baseline(layer.directory, layer.project)
         make_layer(layer.directory, layer.project, layer.at, layer.userxattr)
+        if request.fill is not None:
+            request.fill(state)
     output = _limited_output(request, spec)
     try:
         return _launch(world, spec, request, state, on_timings, output)

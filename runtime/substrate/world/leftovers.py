@@ -26,6 +26,7 @@ from substrate.errors import (
     WorldStateError,
 )
 from substrate.filesystem.baseline import BASELINE_FILE
+from substrate.filesystem.inherited import INHERITED_FILE
 from substrate.filesystem.known import KNOWN_FILE
 from substrate.filesystem.removal import remove_layers
 from substrate.filesystem.since import SINCE_FILE
@@ -35,8 +36,10 @@ from substrate.world import state as states
 from substrate.world.accepted import STORE, is_interrupted
 from substrate.world.context import prepare_directory
 from substrate.world.delete import remove
+from substrate.world.points import DROPPED_FILE
 from substrate.world.store import (
     CONFIG_FILE,
+    FORKING_FILE,
     GATE_FILE,
     OWNER_FILE,
     STATE_FILE,
@@ -56,9 +59,11 @@ if TYPE_CHECKING:
     from substrate.world.state import State
 
 REMOVED, FOUND, KEPT, FAILED = "removed", "found", "kept", "failed"
-_OWN_FILES = frozenset((CONFIG_FILE, GATE_FILE, STATE_FILE, STEPS_FILE))
+_OWN_FILES = frozenset((CONFIG_FILE, FORKING_FILE, GATE_FILE, STATE_FILE, STEPS_FILE))
 # Beside the layers, and nothing that a person could miss.
-_OWN_DATA = frozenset((OWNER_FILE, BASELINE_FILE, KNOWN_FILE, SINCE_FILE))
+_OWN_DATA = frozenset(
+    (OWNER_FILE, BASELINE_FILE, KNOWN_FILE, SINCE_FILE, INHERITED_FILE, DROPPED_FILE)
+)
 
 
 @record
@@ -148,7 +153,8 @@ def _judged(world: World, sweep: Sweep) -> Iterator[Leftover]:
         return
     if (reason := _never_came_to_be(state, names)) is not None:
         found = Leftover("world", world.path, reason, command)
-        if state.status == states.CREATED and _holds_changes(world.data):
+        own = FORKING_FILE not in names
+        if state.status == states.CREATED and own and _holds_changes(world.data):
             # Killed between the payload's first instruction and the word that it runs.
             found = replace(found, reason=f"{reason}, but it has changes", outcome=KEPT)
         yield sweep.take(found, partial(remove, world, state, sweep.warn))

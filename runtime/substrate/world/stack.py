@@ -18,6 +18,8 @@ from substrate.world.accepted import check_complete, highest_accepted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from substrate.world.state import Layer
 
 LAYERS = "layers"
@@ -144,12 +146,23 @@ class LayerStack:
             except FileExistsError:
                 # A call that was killed may have left one.
                 remove(new)
-            os.mkdir(new, 0o700)
-            for name in _PARTS if self.layer.userxattr else _PARTS[:-1]:
-                os.mkdir(f"{new}/{name}", 0o700)
+            self._make_parts(new)
         copy_root(source, f"{new}/upper")
         os.rename(new, self.path(layer))
         return layer
+
+    def receive(self, layer: SpanLayer, fill: Callable[[str], None]) -> None:
+        """Take in a layer that `fill` makes in a directory with empty parts."""
+        folder = f"{self.data}/{LAYERS}"
+        os.makedirs(folder, 0o700, exist_ok=True)
+        self._make_parts(f"{folder}/{_NEW}")
+        fill(f"{folder}/{_NEW}")
+        os.rename(f"{folder}/{_NEW}", self.path(layer))
+
+    def _make_parts(self, directory: str) -> None:
+        os.mkdir(directory, 0o700)
+        for name in _PARTS if self.layer.userxattr else _PARTS[:-1]:
+            os.mkdir(f"{directory}/{name}", 0o700)
 
     def _reuse(self, new: str) -> bool:
         """Take what a span that changed nothing has left, which is cheaper than making it anew."""
@@ -187,9 +200,7 @@ class LayerStack:
 
         new = f"{self.data}/{LAYERS}/{_NEW}"
         remove(new)
-        os.mkdir(new, 0o700)
-        for name in _PARTS if self.layer.userxattr else _PARTS[:-1]:
-            os.mkdir(f"{new}/{name}", 0o700)
+        self._make_parts(new)
         uppers = [f"{self.path(layer)}/upper" for layer in reversed(layers)]
         lowers = [f"{self.path(BASE_LAYER)}/upper", self.layer.project]
         write_since(new, squash(uppers, lowers, self.layer.xattr_prefix, f"{new}/upper"))
