@@ -27,7 +27,7 @@ from substrate.world.overrides import NO_OVERRIDES, Overrides
 from substrate.world.points import DROPPED_FILE, SNAPSHOTS, number_of, snapshots
 from substrate.world.rollback import open_layered, refuse_alive, refuse_squashed
 from substrate.world.run import Manner, run
-from substrate.world.spans import SPANS
+from substrate.world.spans import SPANS, read_record
 from substrate.world.stack import BASE_LAYER, LayerStack, SpanLayer
 from substrate.world.store import CONFIG_FILE, FORKING_FILE, World
 from substrate.world.stored import stored_config
@@ -68,8 +68,9 @@ def fork(
         state = source.read()
         assert state.layer is not None  # noqa: S101 -- open_layered has looked
         with LayerStack(state.layer, state.data) as stack:
-            layers = _layers_at(state, owner, stack, point)
-            origin = _Origin(state, layers)
+            number = None if point is None else number_of(state.data, point)
+            layers = _layers_at(state, owner, stack, number)
+            origin = _Origin(state, layers, number)
 
             def fill(new: State) -> None:
                 with World.open(context, new_id) as world:
@@ -95,11 +96,13 @@ def _refuse_unfinished(context: Context, state: State, warn: Callable[[str], Non
         raise WorldStateError(message, f"substrate-runtime ps {state.world_id} shows them")
 
 
-def _layers_at(state: State, owner: str, stack: LayerStack, point: str | None) -> list[SpanLayer]:
-    """Return the layers of spans at a point; nobody can write to them, or to the world's own."""
+def _layers_at(state: State, owner: str, stack: LayerStack, number: int | None) -> list[SpanLayer]:
+    """Return the layers of spans up to a number; nobody can write to them, or to the world's own.
+
+    All of them for None.
+    """
     layers = stack.layers()
-    if point is not None:
-        number = number_of(state.data, point)
+    if number is not None:
         refuse_squashed(stack, number)
         kept = [layer for layer in layers if layer.number <= number]
         if len(kept) < len(layers):
@@ -139,9 +142,13 @@ def _request(
 
 
 class _Origin:
-    """What a fork takes over from its first world, which is locked meanwhile."""
+    """What a fork takes over from its first world, which is locked meanwhile.
 
-    def __init__(self, state: State, layers: list[SpanLayer]) -> None:
+    `number` is the point in its history, None for now.
+    """
+
+    def __init__(self, state: State, layers: list[SpanLayer], number: int | None) -> None:
+        self._number = number
         self._state = state
         self._data = state.data
         self._layers = layers
@@ -172,13 +179,15 @@ class _Origin:
 
     def _copy_history(self, new: State) -> None:
         """Copy what is known of the spans, the points, and what accepts have left."""
-        numbers = [layer.number for layer in self._layers]
-        last = max(numbers, default=0)
         for name in _names(f"{self._data}/{SPANS}"):
-            if name.endswith(".json") and not name.startswith("."):
+            span_id = name.removesuffix(".json")
+            if name.startswith(".") or span_id == name:
+                continue
+            number = None if self._number is None else read_record(self._data, span_id)["layer"]
+            if number is None or self._is_inherited(number):
                 self._copy_file(f"{SPANS}/{name}", new)
         for name, number in snapshots(self._data):
-            if number <= last:
+            if self._is_inherited(number):
                 os.makedirs(f"{new.data}/{SNAPSHOTS}", 0o700, exist_ok=True)
                 where = f"{new.data}/{SNAPSHOTS}/{name}"
                 os.symlink(str(number), where)
@@ -188,6 +197,9 @@ class _Origin:
         for name in (DROPPED_FILE, f"{STORE}/{KNOWN_FILE}"):
             if os.path.lexists(f"{self._data}/{name}"):
                 self._copy_file(name, new)
+
+    def _is_inherited(self, number: int) -> bool:
+        return self._number is None or number <= self._number
 
     def _copy_file(self, name: str, new: State, *, replace: bool = False) -> None:
         """Copy one of our files, with its time: that is when it came to be known."""
