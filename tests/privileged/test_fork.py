@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from tests.support import calls
+from tests.support import calls, injection
 from tests.support.attack import host_view_bundle
 from tests.support.desks import Desk
+from tests.support.examples import examples
 from tests.support.features import requires
 from tests.support.spans import AT, Session
 
@@ -163,3 +164,36 @@ def test_fork_needs_a_world_with_layers_and_an_id_that_is_free(any_runtime: Runt
     told = session.runtime("fork", "--json", "--at", "s1", "w", "f").ok().json()
     assert told == {"world": "f", "origin": "w", "at": "s1", "layers": ["s1"]}
     assert session.runtime.worlds() == ["f", "plain", "w"]
+
+
+@requires("strace")
+def test_after_a_kill_at_any_step_a_fork_is_whole_or_gone(runtime: Runtime) -> None:
+    session = Session(runtime, FILES)
+    session.span("s1", "echo 1 >>a; mv d e").ok()
+    session.span("s2", "echo 2 >>a; mkdir n; echo n >n/n").ok()
+    whole = session.diff()
+    words = ("fork", "w", "f")
+    steps = injection.steps_of(runtime, runtime.folder / "trace", *words)
+    runtime("delete", "--force", "f").ok()
+    for step in [*steps[:: max(1, len(steps) // examples(12))], steps[-1]]:
+        injection.traced(runtime, runtime.folder / "trace", step, *words)
+        calls.until(lambda: not _is_on_its_way(runtime), "the fork has settled")
+        done = runtime("gc", "--json").ok().json()
+        assert {entry["outcome"] for entry in done} <= {"removed"}, step
+        if runtime.worlds() == ["w"]:
+            assert not (runtime.home / "data/f").exists(), step
+        else:
+            assert session.named("f").diff() == whole, step
+            assert calls.state(runtime, "f")["status"] == "running"
+            session.named("f").span("s3", "cat n/n").ok()
+            runtime("delete", "--force", "f").ok()
+        assert session.diff() == whole
+        session.span(f"k{step}", "cat n/n").ok()
+
+
+def _is_on_its_way(runtime: Runtime) -> bool:
+    """Whether an init that lost its runtime at its gate has not noticed yet."""
+    if not (runtime.home / "state/f/state.json").exists():
+        return False
+    state = calls.state(runtime, "f")
+    return bool(state["status"] == "created" and calls.is_running(state["pid"]))

@@ -36,6 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from substrate.filesystem.replica import Origins
     from substrate.world.context import Context
     from substrate.world.state import State
 
@@ -152,12 +153,15 @@ class _Origin:
         self._state = state
         self._data = state.data
         self._layers = layers
-        self._without_content: dict[str, dict[int, str]] = {}
+        self._without_content: dict[str, list[str]] = {}
+        self._origins: Origins | None = None
 
     def copy_to(self, new: State) -> None:
         """Fill the data of the new world, whose own layer is empty and not mounted."""
         _check_alike(self._state, new)
         assert new.layer is not None  # noqa: S101 -- _check_alike has looked
+        if os.stat(new.data).st_dev == os.stat(new.layer.project).st_dev:
+            self._origins = {}
         self._copy_layer(BASE_LAYER, new, new.layer.directory)
         self._copy_file(f"{BASE_LAYER.name}/{BASELINE_FILE}", new, replace=True)
         with LayerStack(new.layer, new.data) as stack:
@@ -169,13 +173,13 @@ class _Origin:
 
     def _copy_layer(self, layer: SpanLayer, new: State, target: str) -> None:
         source = f"{self._data}/{layer.name}"
-        with Replica(_prefix(new)) as replica:
+        with Replica(_prefix(new), self._origins) as replica:
             write_since(target, replica.copy(f"{source}/upper", f"{target}/upper"))
             if not layer.number and os.path.isdir(f"{source}/{_INDEX}"):
                 # Names of one file that nobody opened show its copy by this alone.
                 os.mkdir(f"{target}/{_INDEX}", 0o700)
                 replica.copy(f"{source}/{_INDEX}", f"{target}/{_INDEX}")
-            self._without_content[layer.name] = dict(replica.without_content)
+            self._without_content[layer.name] = replica.without_content
 
     def _copy_history(self, new: State) -> None:
         """Copy what is known of the spans, the points, and what accepts have left."""
@@ -183,8 +187,9 @@ class _Origin:
             span_id = name.removesuffix(".json")
             if name.startswith(".") or span_id == name:
                 continue
-            number = None if self._number is None else read_record(self._data, span_id)["layer"]
-            if number is None or self._is_inherited(number):
+            if self._number is None or self._is_inherited(
+                read_record(self._data, span_id)["layer"]
+            ):
                 self._copy_file(f"{SPANS}/{name}", new)
         for name, number in snapshots(self._data):
             if self._is_inherited(number):
@@ -219,7 +224,7 @@ class _Origin:
             with world_changes(new) as changes:
                 merged = changes.merged
                 for level, name in enumerate(reversed(names)):
-                    files = self._without_content[name].values()
+                    files = self._without_content[name]
                     content[name] = contents_below(merged, level, files)
         write_inherited(new.data, Inherited(tuple(names), content))
 
