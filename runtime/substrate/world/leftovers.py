@@ -37,6 +37,7 @@ from substrate.world.accepted import STORE, is_interrupted
 from substrate.world.context import prepare_directory
 from substrate.world.delete import remove
 from substrate.world.points import DROPPED_FILE
+from substrate.world.stack import ONE_OPTION_FILE
 from substrate.world.store import (
     CONFIG_FILE,
     FORKING_FILE,
@@ -62,7 +63,15 @@ REMOVED, FOUND, KEPT, FAILED = "removed", "found", "kept", "failed"
 _OWN_FILES = frozenset((CONFIG_FILE, FORKING_FILE, GATE_FILE, STATE_FILE, STEPS_FILE))
 # Beside the layers, and nothing that a person could miss.
 _OWN_DATA = frozenset(
-    (OWNER_FILE, BASELINE_FILE, KNOWN_FILE, SINCE_FILE, INHERITED_FILE, DROPPED_FILE)
+    (
+        OWNER_FILE,
+        BASELINE_FILE,
+        KNOWN_FILE,
+        SINCE_FILE,
+        INHERITED_FILE,
+        DROPPED_FILE,
+        ONE_OPTION_FILE,
+    )
 )
 
 

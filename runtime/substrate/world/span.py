@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 
-from substrate.errors import LayerInUseError
+from substrate.errors import LayerInUseError, LayerNamesError
 from substrate.isolation.steps.spanning import SpanOverlay
 from substrate.kernel import procfs
 from substrate.record import record
@@ -21,6 +21,7 @@ from substrate.world.placing import View
 from substrate.world.spans import OWN, SHARED, check_unknown, claim, record_diff
 from substrate.world.stack import (
     BASE_LAYER,
+    ONE_OPTION_FILE,
     LayerStack,
     SpanLayer,
     check_span_id,
@@ -81,6 +82,12 @@ def enter_span(
         while layers or is_at_rest(state, owner):
             try:
                 return _over_new_layer(state, stack, layers, (span_id, session), start)
+            except LayerNamesError:
+                if _names_layers_in_one(state):
+                    raise
+                # An older kernel. Kept, or the first attempt of every span would fail.
+                flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+                os.close(os.open(f"{state.data}/{ONE_OPTION_FILE}", flags, 0o600))
             except LayerInUseError:
                 joined = _mount_namespace(state, owner, layers[-1])
                 if joined >= 0:
@@ -190,7 +197,12 @@ def _overlay(state: State, stack: Stacked, before: str) -> SpanOverlay:
         owner=layer.owner if mapped else None,
         group=layer.group if mapped else None,
         protected=state.protected,
+        in_one_option=_names_layers_in_one(state),
     )
+
+
+def _names_layers_in_one(state: State) -> bool:
+    return os.path.lexists(f"{state.data}/{ONE_OPTION_FILE}")
 
 
 def _joining(

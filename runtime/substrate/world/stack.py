@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from substrate.world.state import Layer
 
 LAYERS = "layers"
+# There where the kernel takes the layers below another in one mount option only.
+ONE_OPTION_FILE = "one-option"
 BASE = "layer"
 LOCK_TIMEOUT_S = 30.0
 _NEW, _SPARE, _DROPPED = ".new", ".spare", ".dropped-"
