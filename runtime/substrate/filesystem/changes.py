@@ -42,6 +42,8 @@ class LayerChanges:
         self.diff: FsDiff
         self._since: dict[int, Since] = {}
         self._files: dict[int, tuple[Folder, str]] | None = None
+        # Inode of what covers a path of the project -> of what is there.
+        self._covers: dict[int, int] = {}
 
     def __enter__(self) -> Self:
         self._changes.__enter__()
@@ -72,8 +74,11 @@ class LayerChanges:
     def copied_ns(self, item: Item) -> int:
         """Return when an item was made from its `origin`.
 
-        What the host did to that file before is in the change, or was seen by the world.
+        What the host did to that file before is in the change, or was seen by the world; not so
+        what is covered.
         """
+        if self._merged.cover is not None and self._is_of_cover(item):
+            return self.baseline.created_ns
         trees, tree = self._merged.trees, item.folder.tree
         # What is in no layer is in the index, which the lowest of them has.
         level = trees.index(tree) if tree in trees else self._merged.uppers - 1
@@ -90,7 +95,7 @@ class LayerChanges:
             device = item.folder.status().st_dev
             if device != merged.trees[-1].root.status().st_dev:
                 return 0
-        return origin_inode(item.folder, item.name, merged.prefix)
+        return self._uncovered(origin_inode(item.folder, item.name, merged.prefix))
 
     def first_origin(self, item: Item) -> int:
         """Return the inode of the project's file that an item goes back to, 0 when unknown.
@@ -207,6 +212,25 @@ class LayerChanges:
                     yield path, before
                 if hits[0].is_folder:
                     waiting.append((path, self._merged.parts_of(hits)))
+
+    def _is_of_cover(self, item: Item) -> bool:
+        return origin_inode(item.folder, item.name, self._merged.prefix) in self._covers
+
+    def _uncovered(self, inode: int) -> int:
+        """Return the inode of the project's directory for that of the one that covers it."""
+        cover, project = self._merged.cover, self._merged.trees[-1]
+        if cover is None:
+            return inode
+        if not self._covers:
+            waiting = [cover.root]
+            while waiting:
+                folder = waiting.pop()
+                for name, status in folder.entries():
+                    found = project.find(folder.path_of(name))
+                    self._covers[status.st_ino] = 0 if found is None else found[2].st_ino
+                    if stat.S_ISDIR(status.st_mode):
+                        waiting.append(folder.child(name))
+        return self._covers.get(inode, inode)
 
     def _upper_parts(self, hits: list[Hit]) -> list[Part]:
         return self._merged.parts_of(self._upper_hits(hits))

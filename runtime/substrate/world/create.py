@@ -25,6 +25,7 @@ from substrate.record import record, replace
 from substrate.world import state as states
 from substrate.world.context import DEFAULT_ROOT
 from substrate.world.filters import find_filter
+from substrate.world.masked import is_masked
 from substrate.world.overrides import NO_OVERRIDES, override
 from substrate.world.store import CONFIG_FILE, GATE_FILE, STEPS_FILE, World
 
@@ -200,6 +201,10 @@ def _create(
         os.mkdir(layer.directory, 0o700)
         write_baseline(layer.directory, layer.project)
         make_layer(layer.directory, layer.project, layer.at, layer.userxattr)
+        if is_masked(config, layer.at):
+            from substrate.world.covering import cover
+
+            cover(world.data, layer, spec.masked_paths)
         if request.fill is not None:
             request.fill(state)
     output = _limited_output(request, spec)

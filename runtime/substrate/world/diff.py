@@ -15,7 +15,7 @@ from substrate.world.accepted import STORE, complete
 from substrate.world.isolated import has_isolated, isolated_paths
 from substrate.world.listing import read_state
 from substrate.world.spans import OWN, read_record, recorded_diff
-from substrate.world.stack import BASE_LAYER, SpanLayer, read_layers
+from substrate.world.stack import BASE_LAYER, SpanLayer, cover_of, read_layers
 from substrate.world.store import World
 from substrate.world.stored import stored_config
 
@@ -132,8 +132,11 @@ def world_changes(state: State) -> Changes:
     base = _upper(state, BASE_LAYER)
     uppers = [*(_upper(state, one) for one in reversed(layers)), base]
     # Under other layers the index of the lowest is out of use: see stack_options.
+    # So is what covers denied paths without any: there masks do.
+    cover = cover_of(state.data) if layers else []
     index = "" if layers else index_path(base, "")
-    return Changes(uppers, [_project(state)], _prefix(state), index, _copies(state, index))
+    lowers, copies = [*cover, _project(state)], _copies(state, index)
+    return Changes(uppers, lowers, _prefix(state), index, copies, covered=bool(cover))
 
 
 def layer_changes(state: State, layer: SpanLayer) -> Changes:
@@ -143,7 +146,8 @@ def layer_changes(state: State, layer: SpanLayer) -> Changes:
     upper, project = _upper(state, layer), _project(state)
     below = [one for one in read_layers(state.data) if one.number < layer.number]
     lowers = [_upper(state, one) for one in (*reversed(below), BASE_LAYER)]
-    return Changes([upper], [*lowers, project], _prefix(state))
+    cover = cover_of(state.data)
+    return Changes([upper], [*lowers, *cover, project], _prefix(state), covered=bool(cover))
 
 
 def layer_alone(state: State, layer: SpanLayer) -> Changes:
@@ -153,7 +157,9 @@ def layer_alone(state: State, layer: SpanLayer) -> Changes:
     """
     upper = _upper(state, layer)
     index = "" if layer.number else index_path(upper, "")
-    return Changes([upper], [_project(state)], _prefix(state), index, _copies(state, index))
+    cover = cover_of(state.data) if layer.number else []
+    lowers, copies = [*cover, _project(state)], _copies(state, index)
+    return Changes([upper], lowers, _prefix(state), index, copies, covered=bool(cover))
 
 
 def _copies(state: State, index: str) -> dict[int, int]:

@@ -37,7 +37,7 @@ from substrate.world.accepted import STORE, is_interrupted
 from substrate.world.context import prepare_directory
 from substrate.world.delete import remove
 from substrate.world.points import DROPPED_FILE
-from substrate.world.stack import ONE_OPTION_FILE
+from substrate.world.stack import COVER, ONE_OPTION_FILE
 from substrate.world.store import (
     CONFIG_FILE,
     FORKING_FILE,
@@ -298,8 +298,8 @@ def _owner_of_data(path: str) -> str | None:
 def _holds_changes(path: str) -> bool:
     """Whether layers have anything in them that a person may want."""
     for folder, folders, files in os.walk(path):
-        if os.path.basename(folder) == "work":
-            folders.clear()  # the overlay's own
+        if os.path.basename(folder) in {"work", COVER}:
+            folders.clear()  # the overlay's own, and ours
         elif os.path.basename(folder) == "upper":
             if folders or files:
                 return True

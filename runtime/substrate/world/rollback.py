@@ -20,8 +20,6 @@ from substrate.world.store import World
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from substrate.filesystem.entries import FsDiff
     from substrate.world.context import Context
     from substrate.world.state import State

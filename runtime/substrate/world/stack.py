@@ -26,6 +26,8 @@ LAYERS = "layers"
 # There where the kernel takes the layers below another in one mount option only.
 ONE_OPTION_FILE = "one-option"
 BASE = "layer"
+# What covers the paths that a project denies (`filesystem/cover.py`).
+COVER = "cover"
 LOCK_TIMEOUT_S = 30.0
 _NEW, _SPARE, _DROPPED = ".new", ".spare", ".dropped-"
 # Of a layer; the last is for the overlay by which `CheckAtRest` asks, without root.
@@ -204,7 +206,7 @@ class LayerStack:
         remove(new)
         self._make_parts(new)
         uppers = [f"{self.path(layer)}/upper" for layer in reversed(layers)]
-        lowers = [f"{self.path(BASE_LAYER)}/upper", self.layer.project]
+        lowers = [f"{self.path(BASE_LAYER)}/upper", *cover_of(self.data), self.layer.project]
         write_since(new, squash(uppers, lowers, self.layer.xattr_prefix, f"{new}/upper"))
         whole = SpanLayer(layers[-1].number, f"{SQUASHED}{layers[0].first}")
         # From here on the new one counts, and those it is made of do not: see read_layers.
@@ -243,6 +245,8 @@ class LayerStack:
         # The lowest is mounted in the world all the time, of which the kernel would warn.
         if not self.is_empty(BASE_LAYER, None):
             names.append(BASE)
+        if os.path.isdir(f"{self.data}/{COVER}"):
+            names.append(COVER)
         return Stacked(layer.name, tuple(names))
 
     def _lock(self) -> None:
@@ -263,6 +267,12 @@ class LayerStack:
     def _gone(self) -> WorldNotFoundError:
         message = f"the layers in {self.data} are gone"
         return WorldNotFoundError(message, "substrate-runtime list")
+
+
+def cover_of(data: str) -> list[str]:
+    """Return the directory that covers what the project denies, if there is one."""
+    path = f"{data}/{COVER}/upper"
+    return [path] if os.path.isdir(path) else []
 
 
 def read_layers(data: str) -> list[SpanLayer]:
