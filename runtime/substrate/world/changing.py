@@ -25,6 +25,7 @@ from substrate.world.span import is_at_rest
 from substrate.world.stack import BASE_LAYER, LAYERS, LayerStack
 from substrate.world.store import World
 from substrate.world.stored import read_stored
+from substrate.world.unattended import record_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Changing:
             self.store = Store(os.path.join(self.state.data, STORE))
             self.store.prepare()
             self._recover()
+            if not self.lives:
+                record_all(self.state, self._world.path, self.stack)
             self.project = self._opened.enter_context(Project(self.layer.project))
             self.project.lock()
             self.known = Known(self.store.path)

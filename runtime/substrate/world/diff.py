@@ -15,7 +15,7 @@ from substrate.world.accepted import STORE, complete
 from substrate.world.isolated import has_isolated, isolated_paths
 from substrate.world.listing import read_state
 from substrate.world.spans import OWN, read_record, recorded_diff
-from substrate.world.stack import BASE_LAYER, SpanLayer, cover_of, read_layers
+from substrate.world.stack import BASE_LAYER, LayerStack, SpanLayer, cover_of, read_layers
 from substrate.world.store import World
 from substrate.world.stored import stored_config
 
@@ -40,6 +40,7 @@ def diff(
     with World.open(context, world_id) as world:
         settings = diff_settings(stored_config(world))
     if span_id is not None:
+        _record_ended(context, state)
         found = span_diff(state, span_id, settings)
     else:
         complete(context, state)
@@ -108,6 +109,19 @@ def most_entries(context: Context, world_id: str) -> int:
     """Return how many entries of a world's diffs are shown unless somebody asks for more."""
     with World.open(context, world_id) as world:
         return diff_settings(stored_config(world)).max_entries
+
+
+def _record_ended(context: Context, state: State) -> None:
+    """Record the spans that have ended and nobody waited for."""
+    from substrate.world.unattended import has_unrecorded, record_all
+
+    assert state.layer is not None  # noqa: S101 -- the callers have looked
+    if not has_unrecorded(state.data, read_layers(state.data)):
+        return
+    with World.open(context, state.world_id) as world:
+        owner = world.path
+    with LayerStack(state.layer, state.data) as stack:
+        record_all(state, owner, stack)
 
 
 def span_diff(state: State, span_id: str, settings: DiffSettings | None = None) -> FsDiff:

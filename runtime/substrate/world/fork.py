@@ -31,6 +31,7 @@ from substrate.world.spans import SPANS, read_record
 from substrate.world.stack import BASE_LAYER, LayerStack, SpanLayer
 from substrate.world.store import CONFIG_FILE, FORKING_FILE, World
 from substrate.world.stored import stored_config
+from substrate.world.unattended import record_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def fork(
         with LayerStack(state.layer, state.data) as stack:
             number = None if point is None else number_of(state.data, point)
             layers = _layers_at(state, owner, stack, number)
+            record_all(state, owner, stack)
             origin = _Origin(state, layers, number)
 
             def fill(new: State) -> None:

@@ -37,7 +37,7 @@ from substrate.world.accepted import STORE, is_interrupted
 from substrate.world.context import prepare_directory
 from substrate.world.delete import remove
 from substrate.world.points import DROPPED_FILE
-from substrate.world.stack import COVER, ONE_OPTION_FILE
+from substrate.world.stack import COVER, ONE_OPTION_FILE, LayerStack
 from substrate.world.store import (
     CONFIG_FILE,
     FORKING_FILE,
@@ -50,6 +50,7 @@ from substrate.world.store import (
     is_temporary,
     list_ids,
 )
+from substrate.world.unattended import record_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -178,6 +179,10 @@ def _judged(world: World, sweep: Sweep) -> Iterator[Leftover]:
         why = "an accept, undo or discard that was killed; it is taken back, or completed"
         found = Leftover("accept", f"{state.data}/{STORE}", why, _command(world, "diff"))
         yield sweep.take(found, partial(_complete, world, sweep.warn))
+    elif state.layer is not None and not sweep.dry and os.path.isdir(state.data):
+        # No leftover: what a span that nobody waited for has changed.
+        with LayerStack(state.layer, state.data) as stack:
+            record_all(state, world.path, stack)
 
 
 def _complete(world: World, warn: Callable[[str], None]) -> None:

@@ -17,6 +17,7 @@ from substrate.world.listing import read_state
 from substrate.world.points import SNAPSHOTS, forget_points, number_of
 from substrate.world.stack import LayerStack, SpanLayer, check_span_id
 from substrate.world.store import World
+from substrate.world.unattended import record_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def rollback(context: Context, world_id: str, point: str | None) -> list[str]:
             number = number_of(state.data, point)
         refuse_alive(state, owner)
         refuse_squashed(stack, number)
+        record_all(state, owner, stack)
         # First: a number that is free will be another layer's.
         forget_points(state.data, number)
         dropped = [layer for layer in reversed(stack.layers()) if layer.number > number]
@@ -84,6 +86,7 @@ def drop_span(context: Context, world_id: str, span_id: str, *, dry_run: bool = 
     assert state.layer is not None  # noqa: S101 -- _open has looked
     with LayerStack(state.layer, state.data) as stack:
         refuse_alive(state, owner)
+        record_all(state, owner, stack)
         layer = _layer_of(stack, span_id)
         mine = span_diff(state, span_id)
         for later in (one for one in stack.layers() if one.number > layer.number):

@@ -26,6 +26,7 @@ from substrate.world.stack import (
     SpanLayer,
     check_span_id,
 )
+from substrate.world.unattended import has_unrecorded, note_joined, record_ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from substrate.bundle.model import DiffSettings
     from substrate.filesystem.between import Look
     from substrate.filesystem.entries import FsDiff
+    from substrate.filesystem.keptlook import KeptLook
     from substrate.filesystem.layers import Stacked
     from substrate.world.state import State
 
@@ -59,7 +61,7 @@ class Span:
     session: str
     layer: SpanLayer
     attribution: str
-    before: Look | None
+    before: Look | KeptLook | None
 
 
 def enter_span(
@@ -75,13 +77,14 @@ def enter_span(
     with LayerStack(state.layer, state.data) as stack:
         layers = stack.layers()
         check_unknown(state.data, span_id, layers)
-        if len(layers) >= MOST_LAYERS and _is_alone(state, owner):
+        if len(layers) >= MOST_LAYERS and nobody_writes(state, owner):
+            record_ended(state, owner, layers, rests=True)
             stack.squash(layers[: len(layers) - KEPT_LAYERS])
             layers = stack.layers()
         deadline = time.monotonic() + _REST_TIMEOUT_S
         while layers or is_at_rest(state, owner):
             try:
-                return _over_new_layer(state, stack, layers, (span_id, session), start)
+                return _over_new_layer(state, owner, stack, layers, (span_id, session), start)
             except LayerNamesError:
                 if _names_layers_in_one(state):
                     raise
@@ -131,10 +134,11 @@ def is_at_rest(state: State, owner: str) -> bool:
             return False
     except FileNotFoundError:
         pass
-    return _is_alone(state, owner)
+    return nobody_writes(state, owner)
 
 
-def _is_alone(state: State, owner: str) -> bool:
+def nobody_writes(state: State, owner: str) -> bool:
+    """Whether nobody is in a world but our own init."""
     if not state.idle or procfs.has_children(state.pid):
         return False
     return world_processes(state, owner) == [state.pid]
@@ -142,6 +146,7 @@ def _is_alone(state: State, owner: str) -> bool:
 
 def _over_new_layer(
     state: State,
+    owner: str,
     stack: LayerStack,
     layers: list[SpanLayer],
     names: tuple[str, str],
@@ -164,6 +169,8 @@ def _over_new_layer(
     finally:
         for fd in inputs.values():
             os.close(fd)
+    if has_unrecorded(state.data, layers):
+        record_ended(state, owner, layers, rests=True)
     if idle_top is not None:
         stack.spare(idle_top)
     return result, Span(*names, new, OWN, None)
@@ -218,6 +225,7 @@ def _joining(
             before = Look(changes)
         result = start(View(None, joins_mounts=namespace_fd >= 0, inputs=inputs))
         claim(state.data, names, top.number, SHARED)
+        note_joined(state.data, top)
     finally:
         if namespace_fd >= 0:
             os.close(namespace_fd)
