@@ -108,13 +108,55 @@ def test_host_edit_that_the_first_world_had_seen_is_none(any_runtime: Runtime) -
     assert other.files()["a"] == "a person\n2\n"
 
 
-def test_directory_moved_by_both_is_never_emptied(any_runtime: Runtime) -> None:
+def test_what_both_had_moved_is_found_again_by_the_second(any_runtime: Runtime) -> None:
     first = Session(any_runtime, FILES)
     first.span("s1", "mv d e; echo more >>e/b; mv a b").ok()
     other = first.fork()
+    other.span("s2", "mv e g").ok()
     first.runtime("accept", "w").ok()
     accepted = first.files()
-    assert accepted["e/c"] == "three\n"
-    other.runtime("accept", "f")
-    assert other.files() == accepted
-    assert first.diff()["entries"] == []
+    assert accepted == {
+        "b": "one\n",
+        "e/b": "two\nmore\n",
+        "e/c": "three\n",
+        "x": "x\n",
+        "y": "y\n",
+    }
+    look = "cat b g/b g/c; echo 2 >>g/c; echo 3 >>b"
+    assert other.span("s3", look).ok().stdout == "one\ntwo\nmore\nthree\n"
+    if not any_runtime.is_rootless:
+        assert other.lines() == ["~ b", "> e/ -> g/", "~ g/c"]
+    other.runtime("accept", "f").ok()
+    assert other.files() == {
+        "b": "one\n3\n", "g/b": "two\nmore\n", "g/c": "three\n2\n", "x": "x\n", "y": "y\n",
+    }  # fmt: skip
+
+
+def test_an_undo_of_what_both_had_moved_is_followed_too(any_runtime: Runtime) -> None:
+    first = Session(any_runtime, FILES)
+    first.span("s1", "mv d e; mv a b; chmod 600 x").ok()
+    other = first.fork()
+    shown = other.diff()["entries"]
+    first.runtime("accept", "w").ok()
+    assert other.lines() == []
+    assert other.span("s2", "cat b e/c").ok().stdout == "one\nthree\n"
+    first.runtime("undo", "w").ok()
+    assert first.files() == FILES
+    assert other.diff()["entries"] == shown
+    assert other.span("s3", "cat b e/c").ok().stdout == "one\nthree\n"
+    # That the first world put it back as it was, the second cannot know.
+    assert other.runtime("accept", "f").status == 6
+    assert other.files() == FILES
+    other.runtime("accept", "--theirs", "f").ok()
+    assert set(other.files()) == {"b", "e/b", "e/c", "x", "y"}
+
+
+def test_directory_that_a_person_moved_like_the_world_is_never_emptied(
+    any_runtime: Runtime,
+) -> None:
+    session = Session(any_runtime, FILES)
+    session.span("s1", "mv d e").ok()
+    (session.project / "d").rename(session.project / "e")
+    before = session.files()
+    session.runtime("accept", "w")
+    assert session.files() == before

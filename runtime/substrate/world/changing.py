@@ -20,6 +20,7 @@ from substrate.filesystem.undo import finish
 from substrate.world.accepted import DISCARD, STORE
 from substrate.world.diff import layer_alone, world_changes
 from substrate.world.kill import world_processes
+from substrate.world.moved import follow_moves, tell_others, was_told
 from substrate.world.points import forget_points
 from substrate.world.span import is_at_rest
 from substrate.world.stack import BASE_LAYER, LAYERS, LayerStack
@@ -72,11 +73,16 @@ class Changing:
             self.lives = bool(self._processes) and not self._is_idle()
             self.store = Store(os.path.join(self.state.data, STORE))
             self.store.prepare()
+            was_killed = os.path.lexists(self.store.pending)
             self._recover()
-            if not self.lives:
-                record_all(self.state, self._world.path, self.stack)
             self.project = self._opened.enter_context(Project(self.layer.project))
             self.project.lock()
+            if was_killed:
+                tell_others(context, self.state)
+            if not self.lives:
+                if was_told(self.state.data):
+                    follow_moves(self.state, self.stack)
+                record_all(self.state, self._world.path, self.stack)
             self.known = Known(self.store.path)
         except BaseException:
             self._opened.close()

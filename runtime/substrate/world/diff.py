@@ -14,6 +14,7 @@ from substrate.record import replace
 from substrate.world.accepted import STORE, complete
 from substrate.world.isolated import has_isolated, isolated_paths
 from substrate.world.listing import read_state
+from substrate.world.moved import was_told
 from substrate.world.spans import OWN, read_record, recorded_diff
 from substrate.world.stack import BASE_LAYER, LayerStack, SpanLayer, cover_of, read_layers
 from substrate.world.store import World
@@ -44,6 +45,7 @@ def diff(
         found = span_diff(state, span_id, settings)
     else:
         complete(context, state)
+        _follow_moves(context, state)
         with world_changes(state) as changes:
             found = add_hashes(changes.diff, settings.hash, settings.small_file_limit)
     at = state.layer.at
@@ -109,6 +111,15 @@ def most_entries(context: Context, world_id: str) -> int:
     """Return how many entries of a world's diffs are shown unless somebody asks for more."""
     with World.open(context, world_id) as world:
         return diff_settings(stored_config(world)).max_entries
+
+
+def _follow_moves(context: Context, state: State) -> None:
+    """Show a project in which another world has moved something as the layers mean it."""
+    if was_told(state.data):
+        from substrate.world.changing import Changing
+
+        with Changing(context, state.world_id, lambda _: None):
+            return
 
 
 def _record_ended(context: Context, state: State) -> None:

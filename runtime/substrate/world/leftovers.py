@@ -36,6 +36,7 @@ from substrate.world import state as states
 from substrate.world.accepted import STORE, is_interrupted
 from substrate.world.context import prepare_directory
 from substrate.world.delete import remove
+from substrate.world.moved import MOVED_FILE
 from substrate.world.points import DROPPED_FILE
 from substrate.world.stack import COVER, ONE_OPTION_FILE, LayerStack
 from substrate.world.store import (
@@ -72,6 +73,7 @@ _OWN_DATA = frozenset(
         INHERITED_FILE,
         DROPPED_FILE,
         ONE_OPTION_FILE,
+        MOVED_FILE,
     )
 )
 

@@ -17,6 +17,7 @@ from substrate.isolation.steps.spanning import SpanOverlay
 from substrate.kernel import procfs
 from substrate.record import record
 from substrate.world.kill import world_processes
+from substrate.world.moved import follow_if_free, was_told
 from substrate.world.placing import View
 from substrate.world.spans import OWN, SHARED, check_unknown, claim, record_diff
 from substrate.world.stack import (
@@ -77,6 +78,8 @@ def enter_span(
     with LayerStack(state.layer, state.data) as stack:
         layers = stack.layers()
         check_unknown(state.data, span_id, layers)
+        if was_told(state.data) and nobody_writes(state, owner):
+            follow_if_free(state, stack)
         if len(layers) >= MOST_LAYERS and nobody_writes(state, owner):
             record_ended(state, owner, layers, rests=True)
             stack.squash(layers[: len(layers) - KEPT_LAYERS])

@@ -1,0 +1,113 @@
+"""Records of moved things made true again, after what they were made from has moved itself.
+
+Two worlds of one project may have the same rename: both moved `d` to `e`, one has it accepted, and
+the project's `d` is `e` now. In the layers of the other, `e` still says that it was `d`. By its
+inode the overlay's record tells which of the project's directories or files is meant, and where a
+person, or an accept, would have moved that to can only be where the world itself has it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from substrate.filesystem.descriptors import Tree
+from substrate.filesystem.marks import attribute, origin_inode
+from substrate.filesystem.merged import Merged
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from substrate.filesystem.descriptors import Folder
+    from substrate.filesystem.merged import Hit
+
+    # What a layer has moved, without anything below it: level, folder, name, path in the layer.
+    Severed = tuple[int, Folder, str, str]
+
+# Where it was at first, for when that accept is undone; the kernel hides it like its own.
+_WAS = "substrate.was"
+
+
+def mend(uppers: list[str], lowers: list[str], prefix: str) -> int:
+    """Make the records of layers at rest true again; returns how many were not.
+
+    `uppers` are the layers, the topmost first, `lowers` what is below them, the project last.
+    What cannot be found again stays as it is.
+    """
+    trees: list[Tree] = []
+    try:
+        trees += [Tree(path) for path in (*uppers, *lowers)]
+        merged = Merged(trees, len(uppers), prefix)
+        # Without redirects nothing can be untrue.
+        if not merged.follows:
+            return 0
+        severed = [one for level in range(len(uppers)) for one in _severed(merged, level)]
+        if not severed:
+            return 0
+        places = dict(_places(merged))
+        return sum(_mend(merged, one, places) for one in severed)
+    finally:
+        for tree in trees:
+            tree.close()
+
+
+def _severed(merged: Merged, level: int) -> Iterator[Severed]:
+    waiting = [merged.trees[level].root]
+    while waiting:
+        folder = waiting.pop()
+        for name, status in folder.entries():
+            if stat.S_ISDIR(status.st_mode):
+                waiting.append(folder.child(name))
+            elif not stat.S_ISREG(status.st_mode):
+                continue
+            marks = merged.marks_of(folder, name)
+            path = folder.path_of(name)
+            if not marks.redirect or marks.opaque == "y":
+                continue
+            if not stat.S_ISDIR(status.st_mode) and not marks.metacopy:
+                continue
+            found = merged.find(level, path)
+            if found is not None and len(found[0]) == 1 and found[0][0].level == level:
+                yield level, folder, name, path
+
+
+def _places(merged: Merged) -> Iterator[tuple[tuple[int, str], str]]:
+    """Yield (level, path in that layer) -> path in what the world sees."""
+    waiting = [("", merged.roots)]
+    while waiting:
+        above, parts = waiting.pop()
+        uppers = [part for part in parts if part.level < merged.uppers]
+        for _, name, _, hidden in merged.listing(uppers):
+            path = f"{above}/{name}" if above else name
+            hits = [] if hidden else merged.lookup(parts, name, "")[0]
+            for hit in _of_layers(merged, hits):
+                yield (hit.level, hit.folder.path_of(hit.name)), path
+            if hits and hits[0].is_folder:
+                waiting.append((path, merged.parts_of(hits)))
+
+
+def _of_layers(merged: Merged, hits: list[Hit]) -> list[Hit]:
+    return [hit for hit in hits if hit.level < merged.uppers]
+
+
+def _mend(merged: Merged, severed: Severed, places: dict[tuple[int, str], str]) -> bool:
+    level, folder, name, path = severed
+    status = folder.stat(name)
+    inode = origin_inode(folder, name, merged.prefix)
+    was = attribute(folder, name, merged.prefix + _WAS)
+    before = attribute(folder, name, merged.prefix + "redirect") or b""
+    candidates = [path, places.get((level, path), ""), os.fsdecode(was or b"").lstrip("/")]
+    for candidate in candidates:
+        found = merged.trees[-1].find(candidate) if candidate and inode and status else None
+        if found is None or status is None or found[2].st_ino != inode:
+            continue
+        if stat.S_IFMT(found[2].st_mode) != stat.S_IFMT(status.st_mode):
+            continue
+        where = folder.proc_path(name)
+        if was is None:
+            os.setxattr(where, merged.prefix + _WAS, before, follow_symlinks=False)
+        redirect = os.fsencode(f"/{candidate}")
+        os.setxattr(where, merged.prefix + "redirect", redirect, follow_symlinks=False)
+        return True
+    return False
