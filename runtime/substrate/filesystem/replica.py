@@ -1,11 +1,8 @@
 """A layer made once more, exactly as it is, for another world that begins with it.
 
-Nothing is interpreted: the overlay's own records are copied like everything else, but for one. A
-copy of a copy names, as what it was made from, a file in a layer of the first world; in the replica
-it names what that one was made from, in the project.
-
-Content is shared where the file system can (FICLONE) and copied elsewhere, never linked: a layer is
-not only read later, a discard or an accept of one world sets attributes and records in it.
+Nothing is interpreted: the overlay's own records are copied like everything else. Content is shared
+where the file system can (FICLONE) and copied elsewhere, never linked: a layer is not only read
+later, a discard or an accept of one world sets attributes and records in it.
 """
 
 from __future__ import annotations
@@ -18,15 +15,11 @@ from substrate.errors import SubstrateError
 from substrate.filesystem.compare import OPEN_FILE
 from substrate.filesystem.copying import copy_content, set_mode
 from substrate.filesystem.descriptors import Tree
-from substrate.filesystem.marks import inode_of_handle
 from substrate.filesystem.since import Since, copied_ns, read_since
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from substrate.filesystem.descriptors import Folder
-
-    # Inode of a copy in a layer -> the overlay's record of what it was made from, and when.
-    Origins = dict[int, tuple[bytes, int]]
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # Labels of the security modules, which an ordinary user cannot set.
@@ -38,14 +31,12 @@ _OF_ONE_MOUNT = ("uuid", "upper")
 class Replica:
     """Copies of the directories of one layer, in which names of one file stay names of one.
 
-    `prefix` is that of the overlay's attributes. `origins` is shared by the replicas of a stack,
-    the lowest of which comes first; None where the project is on another file system, and inodes
-    tell nothing. `without_content` are the files that have theirs further down.
+    `prefix` is that of the overlay's attributes. `without_content` are the files that have theirs
+    further down.
     """
 
-    def __init__(self, prefix: str, origins: Origins | None = None) -> None:
+    def __init__(self, prefix: str) -> None:
         self._prefix = prefix
-        self._origins = origins
         self._first: dict[int, tuple[Folder, str]] = {}
         self._trees: list[Tree] = []
         self.without_content: list[str] = []
@@ -88,28 +79,14 @@ class Replica:
                     waiting.append(inner)
                 elif self._prefix + "origin" in self._make(old, new, name, status):
                     made = os.stat(name, dir_fd=new.fd(), follow_symlinks=False).st_ino
-                    moments[made] = self._trace_back(since, old, new, name, status.st_ino)
+                    moments[made] = copied_ns(since, old, name, status.st_ino)
         # From the deepest up, when everything is in them: what is made in a directory changes its
         # times and gets its default access list, and its mode may forbid making anything.
         for old, new in reversed(folders):
             status, made = old.status(), new.status().st_ino
             if self._prefix + "origin" in self._finish_folder(old, new, status):
-                moments[made] = self._trace_back(since, old, new, ".", status.st_ino)
+                moments[made] = copied_ns(since, old, ".", status.st_ino)
         return Since(since.began_ns, moments)
-
-    def _trace_back(self, since: Since, old: Folder, new: Folder, name: str, inode: int) -> int:
-        """Return when the project's file was taken over that an entry was made from."""
-        moment = copied_ns(since, old, name, inode)
-        if self._origins is None:
-            return moment
-        key, where = self._prefix + "origin", new.proc_path(name)
-        value = os.getxattr(where, key, follow_symlinks=False)
-        first = self._origins.get(inode_of_handle(value))
-        if first is not None:
-            value, moment = first
-            os.setxattr(where, key, value, follow_symlinks=False)
-        self._origins[inode] = (value, moment)
-        return moment
 
     def _finish_folder(self, old: Folder, new: Folder, status: os.stat_result) -> tuple[str, ...]:
         _set_owner(new.fd(), ".", status)

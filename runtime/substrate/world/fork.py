@@ -37,7 +37,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from substrate.filesystem.replica import Origins
     from substrate.world.context import Context
     from substrate.world.state import State
 
@@ -156,14 +155,11 @@ class _Origin:
         self._data = state.data
         self._layers = layers
         self._without_content: dict[str, list[str]] = {}
-        self._origins: Origins | None = None
 
     def copy_to(self, new: State) -> None:
         """Fill the data of the new world, whose own layer is empty and not mounted."""
         _check_alike(self._state, new)
         assert new.layer is not None  # noqa: S101 -- _check_alike has looked
-        if os.stat(new.data).st_dev == os.stat(new.layer.project).st_dev:
-            self._origins = {}
         self._copy_layer(BASE_LAYER, new, new.layer.directory)
         self._copy_file(f"{BASE_LAYER.name}/{BASELINE_FILE}", new, replace=True)
         with LayerStack(new.layer, new.data) as stack:
@@ -175,7 +171,7 @@ class _Origin:
 
     def _copy_layer(self, layer: SpanLayer, new: State, target: str) -> None:
         source = f"{self._data}/{layer.name}"
-        with Replica(_prefix(new), self._origins) as replica:
+        with Replica(_prefix(new)) as replica:
             write_since(target, replica.copy(f"{source}/upper", f"{target}/upper"))
             if not layer.number and os.path.isdir(f"{source}/{_INDEX}"):
                 # Names of one file that nobody opened show its copy by this alone.
