@@ -197,3 +197,23 @@ def _is_on_its_way(runtime: Runtime) -> bool:
         return False
     state = calls.state(runtime, "f")
     return bool(state["status"] == "created" and calls.is_running(state["pid"]))
+
+
+def test_point_before_an_accept_is_none_of_a_fork_made_after_it(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    session.span("s1", "echo 1 >>a").ok()
+    session.span("s2", "echo 2 >>a").ok()
+    session.runtime("accept", "w").ok()
+    session.span("s3", "echo 3 >>a").ok()
+    refused = session.runtime("fork", "--at", "s1", "w", "f")
+    assert refused.status == 5
+    assert "is accepted, and in the project" in refused.stderr
+    other = session.fork(at="s3")
+    again = other.fork("g")
+    for world in (session, other, again):
+        assert world.lines("s1") == ["~ a"]
+        assert world.runtime("rollback", world.world, "s1").status == 5
+        assert world.runtime("fork", "--at", "s1", world.world, "h").status == 5
+    assert again.span("s4", "cat a").ok().stdout == "one\n1\n2\n3\n"
+    # After the second span the project was as it is now.
+    assert session.fork("h", at="s2").lines() == []

@@ -136,5 +136,5 @@ class StackedWorld:
                     layers, project, self.store, known, choice, Owners(0, 0), "stand",
                     lambda _: None, ignore_progress, lives=False,
                 )  # fmt: skip
-        finish(self.store, lambda _: None)
+        finish(self.store, None)
         time.sleep(TICK_S)

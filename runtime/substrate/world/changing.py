@@ -17,7 +17,7 @@ from substrate.filesystem.removal import remove_layers
 from substrate.filesystem.rest import empty_layer, set_redirects
 from substrate.filesystem.transaction import recover
 from substrate.filesystem.undo import finish
-from substrate.world.accepted import DISCARD, STORE
+from substrate.world.accepted import DISCARD, STORE, highest_accepted
 from substrate.world.diff import layer_alone, world_changes
 from substrate.world.kill import world_processes
 from substrate.world.moved import follow_moves, tell_others, was_told
@@ -153,7 +153,7 @@ class Changing:
         aside = os.path.join(self.state.data, _ASIDE)
         remove_layers(aside)
         if os.path.isdir(layers):
-            forget_points(self.state.data, -1)
+            forget_points(self.state.data, highest_accepted(self.state.data) or -1)
             os.rename(layers, aside)
         if not self._processes:
             empty_layer(self.layer.directory, self.layer.project, self.layer.userxattr)

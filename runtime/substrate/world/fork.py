@@ -20,11 +20,18 @@ from substrate.filesystem.since import write_since
 from substrate.filesystem.space import used_space
 from substrate.record import record
 from substrate.world import state as states
-from substrate.world.changing import STORE, Changing, is_interrupted
+from substrate.world.accepted import STORE, complete
 from substrate.world.create import CreateRequest
 from substrate.world.diff import world_changes
 from substrate.world.overrides import NO_OVERRIDES, Overrides
-from substrate.world.points import DROPPED_FILE, SNAPSHOTS, number_of, snapshots
+from substrate.world.points import (
+    DROPPED_FILE,
+    SNAPSHOTS,
+    first_point,
+    forget_points_below,
+    number_of,
+    snapshots,
+)
 from substrate.world.rollback import open_layered, refuse_alive, refuse_squashed
 from substrate.world.run import Manner, run
 from substrate.world.spans import SPANS, read_record
@@ -62,7 +69,10 @@ def fork(
     what it would inherit, `WorldExistsError`, and whatever `create` raises.
     """
     state, owner = open_layered(context, world_id)
-    _refuse_unfinished(context, state, warn)
+    if state.status == states.CREATING:
+        message = f"the world {world_id} is still being made"
+        raise WorldStateError(message, f"substrate-runtime state {world_id}")
+    complete(context, state)
     with World.open(context, world_id) as source:
         # Nobody accepts, discards or removes what is being copied, and no span begins.
         source.lock()
@@ -83,19 +93,6 @@ def fork(
     with World.open(context, new_id) as world:
         world.remove_file(FORKING_FILE)
     return Forked(new_id, world_id, point, tuple(layer.span_id for layer in layers))
-
-
-def _refuse_unfinished(context: Context, state: State, warn: Callable[[str], None]) -> None:
-    if state.status == states.CREATING:
-        message = f"the world {state.world_id} is still being made"
-        raise WorldStateError(message, f"substrate-runtime state {state.world_id}")
-    if not is_interrupted(state):
-        return
-    with Changing(context, state.world_id, warn):
-        pass
-    if is_interrupted(state):
-        message = f"an accept of {state.world_id} waits for its processes to end"
-        raise WorldStateError(message, f"substrate-runtime ps {state.world_id} shows them")
 
 
 def _layers_at(state: State, owner: str, stack: LayerStack, number: int | None) -> list[SpanLayer]:
@@ -200,6 +197,8 @@ class _Origin:
         for name in (DROPPED_FILE, f"{STORE}/{KNOWN_FILE}"):
             if os.path.lexists(f"{self._data}/{name}"):
                 self._copy_file(name, new)
+        # What was accepted is in the project, and the layers of before only the first can restore.
+        forget_points_below(new.data, first_point(self._data))
 
     def _is_inherited(self, number: int) -> bool:
         return self._number is None or number <= self._number

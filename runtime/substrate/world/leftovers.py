@@ -37,7 +37,7 @@ from substrate.world.accepted import STORE, is_interrupted
 from substrate.world.context import prepare_directory
 from substrate.world.delete import remove
 from substrate.world.moved import MOVED_FILE
-from substrate.world.points import DROPPED_FILE
+from substrate.world.points import DROPPED_FILE, FLOOR_FILE
 from substrate.world.stack import COVER, ONE_OPTION_FILE, LayerStack
 from substrate.world.store import (
     CONFIG_FILE,
@@ -74,6 +74,7 @@ _OWN_DATA = frozenset(
         DROPPED_FILE,
         ONE_OPTION_FILE,
         MOVED_FILE,
+        FLOOR_FILE,
     )
 )
 

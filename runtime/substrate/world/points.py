@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SNAPSHOTS = "snapshots"
 DROPPED_FILE = "dropped"
+# A link to the number of the first point of a fork.
+FLOOR_FILE = "first-point"
 
 
 def number_of(data: str, point: str) -> int:
@@ -37,7 +39,7 @@ def number_of(data: str, point: str) -> int:
             if layer.span_id == point:
                 return layer.number
         number, known_ns = int(read_record(data, point)["layer"]), recorded_ns(data, point)
-    if number < highest_accepted(data):
+    if number < first_point(data):
         message = f"what came after {point} is accepted, and in the project"
         raise RefusedError(message, f"substrate-runtime undo {os.path.basename(data)}")
     for above, when_ns in _drops(data):
@@ -68,6 +70,21 @@ def forget_points(data: str, number: int) -> None:
     # What is recorded from here on is later, by the clock that files get their times from.
     while stamp_ns() == now_ns:
         time.sleep(0.001)
+
+
+def forget_points_below(data: str, number: int) -> None:
+    """Have no point below a number in a world that begins; its layers are another's to restore."""
+    if number:
+        os.symlink(str(number), f"{data}/{FLOOR_FILE}")
+
+
+def first_point(data: str) -> int:
+    """Return the number of the first point: what came before is accepted, and in the project."""
+    try:
+        floor = int(os.readlink(f"{data}/{FLOOR_FILE}"))
+    except FileNotFoundError:
+        floor = 0
+    return max(highest_accepted(data), floor)
 
 
 def _drops(data: str) -> Iterator[tuple[int, int]]:

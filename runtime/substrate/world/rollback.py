@@ -35,10 +35,7 @@ def rollback(context: Context, world_id: str, point: str | None) -> list[str]:
     state, owner = open_layered(context, world_id)
     assert state.layer is not None  # noqa: S101 -- _open has looked
     with LayerStack(state.layer, state.data) as stack:
-        if point is None:
-            number = highest_accepted(state.data)
-        else:
-            number = number_of(state.data, point)
+        number = highest_accepted(state.data) if point is None else number_of(state.data, point)
         refuse_alive(state, owner)
         refuse_squashed(stack, number)
         record_all(state, owner, stack)
