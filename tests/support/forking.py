@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from substrate.filesystem.accept import accept, check_choice, decide
 from substrate.filesystem.baseline import BASELINE_FILE, read_baseline, write_baseline
 from substrate.filesystem.changes import LayerChanges
 from substrate.filesystem.diff import Changes, diff_layers
-from substrate.filesystem.inherited import Inherited, contents_below, write_inherited
+from substrate.filesystem.inherited import (
+    Inherited,
+    Stack,
+    content_in_project,
+    contents_below,
+    write_inherited,
+)
 from substrate.filesystem.journal import Store
 from substrate.filesystem.known import Known
 from substrate.filesystem.layers import copy_root
@@ -98,13 +105,15 @@ class StackedWorld:
         """Return a second world with the layers of this one."""
         other = StackedWorld(self.host, self.folder, name)
         without: dict[str, list[str]] = {}
-        for number in range(self.count + 1):
-            if number:
-                other._make(number)
-            with Replica(self.host.prefix) as replica:
-                since = replica.copy(self.upper(number), other.upper(number))
-                write_since(f"{other.data}/{other.name(number)}", since)
-                without[other.name(number)] = replica.without_content
+        with Stack(self.uppers, [self.lower], self.host.prefix) as merged:
+            for number in range(self.count + 1):
+                if number:
+                    other._make(number)
+                content_of = partial(content_in_project, merged, self.count - number)
+                with Replica(self.host.prefix, content_of) as replica:
+                    since = replica.copy(self.upper(number), other.upper(number))
+                    write_since(f"{other.data}/{other.name(number)}", since)
+                    without[other.name(number)] = replica.without_content
         other.count = self.count
         shutil.copy2(f"{self.data}/layer/{BASELINE_FILE}", f"{other.data}/layer/{BASELINE_FILE}")
         content: dict[str, dict[int, tuple[int, int, int]]] = {}

@@ -12,15 +12,16 @@ import stat
 
 from substrate import jsontext
 from substrate.filesystem.compare import Unreadable, same_content, same_metadata
+from substrate.filesystem.descriptors import Tree
 from substrate.filesystem.items import Item
-from substrate.filesystem.merged import as_item
+from substrate.filesystem.merged import Merged, as_item
 from substrate.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from substrate.filesystem.merged import Hit, Merged
+    from substrate.filesystem.merged import Hit
     from substrate.filesystem.project import Project
 
 INHERITED_FILE = "inherited.json"
@@ -66,6 +67,39 @@ def read_inherited(data: str) -> Inherited | None:
     return Inherited(tuple(layers), content)
 
 
+class Stack:
+    """Within `with`: layers over what is below them, the project last, as the one tree they show.
+
+    The topmost come first.
+    """
+
+    def __init__(self, uppers: list[str], lowers: list[str], prefix: str) -> None:
+        self._paths = (uppers, lowers)
+        self._prefix = prefix
+        self._trees: list[Tree] = []
+
+    def __enter__(self) -> Merged:
+        uppers, lowers = self._paths
+        try:
+            for path in (*uppers, *lowers):
+                self._trees.append(Tree(path))
+        except BaseException:
+            self.__exit__()
+            raise
+        return Merged(self._trees, len(uppers), self._prefix)
+
+    def __exit__(self, *_details: object) -> None:
+        for tree in self._trees:
+            tree.close()
+
+
+def content_in_project(merged: Merged, level: int, path: str) -> Item | None:
+    """Return what a file of a layer has its content in, if that is in the project."""
+    found = merged.find(level, path)
+    data = None if found is None else as_item(found[0], path).data
+    return data if data is not None and data.folder.tree is merged.trees[-1] else None
+
+
 def contents_below(
     merged: Merged, level: int, files: Iterable[str]
 ) -> dict[int, tuple[int, int, int]]:
@@ -75,12 +109,10 @@ def contents_below(
     """
     found: dict[int, tuple[int, int, int]] = {}
     for path in files:
+        data = content_in_project(merged, level, path)
         hits = merged.find(level, path)
-        if hits is None:
-            continue
-        item = as_item(hits[0], path)
-        if item.data is not None and item.data.folder.tree is merged.trees[-1]:
-            found[item.status.st_ino] = _content(item.data.status)
+        if data is not None and hits is not None:
+            found[hits[0][0].status.st_ino] = _content(data.status)
     return found
 
 
@@ -120,7 +152,9 @@ class HostView:
             # To compare it with the host's would be to compare that with itself.
             kept = self._inherited.content if self._inherited is not None else {}
             then = kept.get(self._names[top.level], {}).get(item.status.st_ino)
-            return then == _content(host.status)
+            now = _content(host.status)
+            # The time is what an accept has set, where the world had set one.
+            return then is not None and now in {then, (*then[:2], item.status.st_mtime_ns)}
         try:
             return host.kind == "dir" or same_content(item, host)
         except Unreadable:

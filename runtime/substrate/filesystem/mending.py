@@ -11,16 +11,16 @@ from __future__ import annotations
 import os
 import stat
 
-from substrate.filesystem.descriptors import Tree
+from substrate.filesystem.inherited import Stack
 from substrate.filesystem.marks import attribute, origin_inode
-from substrate.filesystem.merged import Merged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from substrate.filesystem.descriptors import Folder
-    from substrate.filesystem.merged import Hit
+    from substrate.filesystem.marks import Marks
+    from substrate.filesystem.merged import Hit, Merged
 
     # What a layer has moved, without anything below it: level, folder, name, path in the layer.
     Severed = tuple[int, Folder, str, str]
@@ -35,10 +35,7 @@ def mend(uppers: list[str], lowers: list[str], prefix: str) -> int:
     `uppers` are the layers, the topmost first, `lowers` what is below them, the project last.
     What cannot be found again stays as it is.
     """
-    trees: list[Tree] = []
-    try:
-        trees += [Tree(path) for path in (*uppers, *lowers)]
-        merged = Merged(trees, len(uppers), prefix)
+    with Stack(uppers, lowers, prefix) as merged:
         # Without redirects nothing can be untrue.
         if not merged.follows:
             return 0
@@ -47,9 +44,6 @@ def mend(uppers: list[str], lowers: list[str], prefix: str) -> int:
             return 0
         places = dict(_places(merged))
         return sum(_mend(merged, one, places) for one in severed)
-    finally:
-        for tree in trees:
-            tree.close()
 
 
 def _severed(merged: Merged, level: int) -> Iterator[Severed]:
@@ -61,15 +55,25 @@ def _severed(merged: Merged, level: int) -> Iterator[Severed]:
                 waiting.append(folder.child(name))
             elif not stat.S_ISREG(status.st_mode):
                 continue
-            marks = merged.marks_of(folder, name)
             path = folder.path_of(name)
-            if not marks.redirect or marks.opaque == "y":
-                continue
-            if not stat.S_ISDIR(status.st_mode) and not marks.metacopy:
-                continue
-            found = merged.find(level, path)
-            if found is not None and len(found[0]) == 1 and found[0][0].level == level:
+            if _is_severed(merged, level, path, merged.marks_of(folder, name)):
                 yield level, folder, name, path
+
+
+def _is_severed(merged: Merged, level: int, path: str, marks: Marks) -> bool:
+    """Whether an entry that was made from the project does not lie over that any more."""
+    if marks.opaque == "y" or not marks.copied_up:
+        return False
+    found = merged.find(level, path)
+    if found is None or found[0][0].level != level:
+        return False
+    hits = found[0]
+    if not hits[0].is_folder and not (marks.metacopy and marks.redirect):
+        return False
+    if len(hits) == 1:
+        return True
+    inode = origin_inode(hits[0].folder, hits[0].name, merged.prefix)
+    return hits[1].level == merged.bottom and inode not in {0, hits[1].status.st_ino}
 
 
 def _places(merged: Merged) -> Iterator[tuple[tuple[int, str], str]]:
@@ -96,7 +100,7 @@ def _mend(merged: Merged, severed: Severed, places: dict[tuple[int, str], str]) 
     status = folder.stat(name)
     inode = origin_inode(folder, name, merged.prefix)
     was = attribute(folder, name, merged.prefix + _WAS)
-    before = attribute(folder, name, merged.prefix + "redirect") or b""
+    before = attribute(folder, name, merged.prefix + "redirect") or os.fsencode(f"/{path}")
     candidates = [path, places.get((level, path), ""), os.fsdecode(was or b"").lstrip("/")]
     for candidate in candidates:
         found = merged.trees[-1].find(candidate) if candidate and inode and status else None

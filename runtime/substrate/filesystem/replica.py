@@ -1,8 +1,11 @@
 """A layer made once more, exactly as it is, for another world that begins with it.
 
-Nothing is interpreted: the overlay's own records are copied like everything else. Content is shared
-where the file system can (FICLONE) and copied elsewhere, never linked: a layer is not only read
-later, a discard or an accept of one world sets attributes and records in it.
+The overlay's own records are copied like everything else, but for one: a file that was moved has
+its content in the project, under its old name. When either world is accepted that name means
+something else, so in the replica it has its content itself.
+
+Content is shared where the file system can (FICLONE) and copied elsewhere, never linked: a layer is
+not only read later, a discard or an accept of one world sets attributes and records in it.
 """
 
 from __future__ import annotations
@@ -15,27 +18,34 @@ from substrate.errors import SubstrateError
 from substrate.filesystem.compare import OPEN_FILE
 from substrate.filesystem.copying import copy_content, set_mode
 from substrate.filesystem.descriptors import Tree
+from substrate.filesystem.marks import Marks
 from substrate.filesystem.since import Since, copied_ns, read_since
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from substrate.filesystem.descriptors import Folder
+    from substrate.filesystem.items import Item
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # Labels of the security modules, which an ordinary user cannot set.
 _LABELS = "security."
 # They say of which mount a directory is a part; the kernel gives a new mount's its own.
 _OF_ONE_MOUNT = ("uuid", "upper")
+# Where the content of a file is.
+_FOR_CONTENT = ("metacopy", "redirect")
 
 
 class Replica:
     """Copies of the directories of one layer, in which names of one file stay names of one.
 
-    `prefix` is that of the overlay's attributes. `without_content` are the files that have theirs
-    further down.
+    `prefix` is that of the overlay's attributes; `content_of` finds by path what a file of the
+    layer has in the project. `without_content` are the files that still have theirs there.
     """
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, content_of: Callable[[str], Item | None]) -> None:
+        self._content_of = content_of
         self._prefix = prefix
         self._first: dict[int, tuple[Folder, str]] = {}
         self._trees: list[Tree] = []
@@ -104,8 +114,10 @@ class Replica:
             return ()
         if status.st_nlink > 1:
             self._first[status.st_ino] = (new, name)
+        content: Item | None = None
         if stat.S_ISREG(status.st_mode):
-            _copy_file(old, new, name)
+            content = self._content_elsewhere(old, name)
+            _copy_file(old, name, content, new)
         elif stat.S_ISLNK(status.st_mode):
             os.symlink(os.readlink(name, dir_fd=old.fd()), name, dir_fd=new.fd())
         else:
@@ -113,18 +125,26 @@ class Replica:
             os.mknod(name, kind, status.st_rdev, dir_fd=new.fd())
         fd = new.fd()
         _set_owner(fd, name, status)
-        names = self._copy_attributes(old, new, name)
+        left_out = () if content is None else _FOR_CONTENT
+        names = self._copy_attributes(old, new, name, left_out)
         # Last: chown clears set-id bits, and an access list sets the group's bits.
         if not stat.S_ISLNK(status.st_mode):
             set_mode(fd, name, stat.S_IMODE(status.st_mode))
         os.utime(
             name, ns=(status.st_atime_ns, status.st_mtime_ns), dir_fd=fd, follow_symlinks=False
         )
-        if self._prefix + "metacopy" in names:
+        if content is None and self._prefix + "metacopy" in names:
             self.without_content.append(new.path_of(name))
         return names
 
-    def _copy_attributes(self, old: Folder, new: Folder, name: str) -> tuple[str, ...]:
+    def _content_elsewhere(self, old: Folder, name: str) -> Item | None:
+        marks = Marks(old.proc_path(name), self._prefix, follow=self._prefix.startswith("trusted."))
+        moved = marks.metacopy and marks.redirect
+        return self._content_of(old.path_of(name)) if moved else None
+
+    def _copy_attributes(
+        self, old: Folder, new: Folder, name: str, left_out: tuple[str, ...] = ()
+    ) -> tuple[str, ...]:
         source, target = old.proc_path(name), new.proc_path(name)
         try:
             names = tuple(os.listxattr(source, follow_symlinks=False))
@@ -133,7 +153,8 @@ class Replica:
                 raise
             return ()
         for key in names:
-            if key.removeprefix(self._prefix) in _OF_ONE_MOUNT and key.startswith(self._prefix):
+            own = key.removeprefix(self._prefix) if key.startswith(self._prefix) else ""
+            if own in _OF_ONE_MOUNT or own in left_out:
                 continue
             value = os.getxattr(source, key, follow_symlinks=False)
             try:
@@ -144,8 +165,11 @@ class Replica:
         return names
 
 
-def _copy_file(old: Folder, new: Folder, name: str) -> None:
-    source_fd = os.open(name, OPEN_FILE, dir_fd=old.fd())
+def _copy_file(old: Folder, name: str, content: Item | None, new: Folder) -> None:
+    if content is None:
+        source_fd = os.open(name, OPEN_FILE, dir_fd=old.fd())
+    else:
+        source_fd = os.open(content.name, OPEN_FILE, dir_fd=content.folder.fd())
     try:
         target_fd = os.open(name, _NEW_FILE, 0o600, dir_fd=new.fd())
         try:

@@ -13,7 +13,13 @@ from functools import partial
 from substrate.errors import RefusedError, SubstrateError, UnsupportedError, WorldStateError
 from substrate.filesystem.baseline import BASELINE_FILE
 from substrate.filesystem.copying import copy_content
-from substrate.filesystem.inherited import Inherited, contents_below, write_inherited
+from substrate.filesystem.inherited import (
+    Inherited,
+    Stack,
+    content_in_project,
+    contents_below,
+    write_inherited,
+)
 from substrate.filesystem.known import KNOWN_FILE
 from substrate.filesystem.replica import Replica
 from substrate.filesystem.since import write_since
@@ -35,7 +41,7 @@ from substrate.world.points import (
 from substrate.world.rollback import open_layered, refuse_alive, refuse_squashed
 from substrate.world.run import Manner, run
 from substrate.world.spans import SPANS, read_record
-from substrate.world.stack import BASE_LAYER, LayerStack, SpanLayer
+from substrate.world.stack import BASE_LAYER, LayerStack, SpanLayer, cover_of
 from substrate.world.store import CONFIG_FILE, FORKING_FILE, World
 from substrate.world.stored import stored_config
 from substrate.world.unattended import record_all
@@ -44,6 +50,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from substrate.filesystem.merged import Merged
     from substrate.world.context import Context
     from substrate.world.state import State
 
@@ -157,18 +164,25 @@ class _Origin:
         """Fill the data of the new world, whose own layer is empty and not mounted."""
         _check_alike(self._state, new)
         assert new.layer is not None  # noqa: S101 -- _check_alike has looked
-        self._copy_layer(BASE_LAYER, new, new.layer.directory)
+        whole = (BASE_LAYER, *self._layers)
+        paths = [f"{self._data}/{layer.name}/upper" for layer in reversed(whole)]
+        below = [*cover_of(self._data), new.layer.project]
+        with Stack(paths, below, new.layer.xattr_prefix) as merged:
+            self._copy_layer(merged, BASE_LAYER, new, new.layer.directory)
+            with LayerStack(new.layer, new.data) as stack:
+                for layer in self._layers:
+                    stack.receive(layer, partial(self._copy_layer, merged, layer, new))
         self._copy_file(f"{BASE_LAYER.name}/{BASELINE_FILE}", new, replace=True)
-        with LayerStack(new.layer, new.data) as stack:
-            for layer in self._layers:
-                stack.receive(layer, partial(self._copy_layer, layer, new))
         self._copy_history(new)
         self._keep_inherited(new)
         _check_space(new)
 
-    def _copy_layer(self, layer: SpanLayer, new: State, target: str) -> None:
+    def _copy_layer(self, merged: Merged, layer: SpanLayer, new: State, target: str) -> None:
+        assert new.layer is not None  # noqa: S101 -- _check_alike has looked
         source = f"{self._data}/{layer.name}"
-        with Replica(_prefix(new)) as replica:
+        level = len(self._layers) - (BASE_LAYER, *self._layers).index(layer)
+        content_of = partial(content_in_project, merged, level)
+        with Replica(new.layer.xattr_prefix, content_of) as replica:
             write_since(target, replica.copy(f"{source}/upper", f"{target}/upper"))
             if not layer.number and os.path.isdir(f"{source}/{_INDEX}"):
                 # Names of one file that nobody opened show its copy by this alone.
@@ -245,11 +259,6 @@ def _check_space(new: State) -> None:
     if found is not None and found[0] > found[1]:
         message = f"the layers take {found[0]} bytes, more than their limit of {found[1]}"
         raise SubstrateError(message, "raise substrate.limits.disk, or fork an earlier state")
-
-
-def _prefix(state: State) -> str:
-    assert state.layer is not None  # noqa: S101 -- _check_alike has looked
-    return "user.overlay." if state.layer.userxattr else "trusted.overlay."
 
 
 def _names(folder: str) -> list[str]:
