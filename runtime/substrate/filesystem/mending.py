@@ -2,8 +2,8 @@
 
 Two worlds of one project may have the same rename: both moved `d` to `e`, one has it accepted, and
 the project's `d` is `e` now. In the layers of the other, `e` still says that it was `d`. By its
-inode the overlay's record tells which of the project's directories or files is meant, and where a
-person, or an accept, would have moved that to can only be where the world itself has it.
+inode the overlay's record tells which of the project's directories or files is meant, and where an
+accept has moved that to is where the world itself has it.
 """
 
 from __future__ import annotations
@@ -97,21 +97,32 @@ def _of_layers(merged: Merged, hits: list[Hit]) -> list[Hit]:
 
 def _mend(merged: Merged, severed: Severed, places: dict[tuple[int, str], str]) -> bool:
     level, folder, name, path = severed
-    status = folder.stat(name)
+    status, project = folder.stat(name), merged.trees[-1]
     inode = origin_inode(folder, name, merged.prefix)
     was = attribute(folder, name, merged.prefix + _WAS)
-    before = attribute(folder, name, merged.prefix + "redirect") or os.fsencode(f"/{path}")
-    candidates = [path, places.get((level, path), ""), os.fsdecode(was or b"").lstrip("/")]
-    for candidate in candidates:
-        found = merged.trees[-1].find(candidate) if candidate and inode and status else None
-        if found is None or status is None or found[2].st_ino != inode:
+    shown = places.get((level, path), "")
+    fallback = ""
+    for candidate in (path, shown, os.fsdecode(was or b"").lstrip("/")):
+        found = project.find(candidate) if candidate else None
+        if found is None or status is None:
             continue
         if stat.S_IFMT(found[2].st_mode) != stat.S_IFMT(status.st_mode):
             continue
-        where = folder.proc_path(name)
-        if was is None:
-            os.setxattr(where, merged.prefix + _WAS, before, follow_symlinks=False)
-        redirect = os.fsencode(f"/{candidate}")
-        os.setxattr(where, merged.prefix + "redirect", redirect, follow_symlinks=False)
-        return True
-    return False
+        if inode and found[2].st_ino == inode:
+            _redirect(merged, severed, candidate)
+            return True
+        # Made anew by an accept that had to put it in the place of a file.
+        if candidate == (shown or path) and stat.S_ISDIR(status.st_mode):
+            fallback = candidate
+    if fallback:
+        _redirect(merged, severed, fallback)
+    return bool(fallback)
+
+
+def _redirect(merged: Merged, severed: Severed, path: str) -> None:
+    _, folder, name, before = severed
+    key, where = merged.prefix + "redirect", folder.proc_path(name)
+    if attribute(folder, name, merged.prefix + _WAS) is None:
+        first = attribute(folder, name, key) or os.fsencode(f"/{before}")
+        os.setxattr(where, merged.prefix + _WAS, first, follow_symlinks=False)
+    os.setxattr(where, key, os.fsencode(f"/{path}"), follow_symlinks=False)
