@@ -16,19 +16,23 @@ if TYPE_CHECKING:
     from substrate.world.state import Layer
 
 
-def cover(data: str, layer: Layer, masked: Iterable[str]) -> None:
-    """Cover the masked paths of the world that are in its project.
+def cover(data: str, layer: Layer, masked: Iterable[str] | None) -> None:
+    """Cover the masked paths of the world that are in its project, and no others any more.
 
-    Where that cannot be done exactly there is no cover, and spans of the world are refused.
+    None: there is nothing to cover. Where it cannot be done exactly there is no cover, and spans
+    of the world are refused.
     """
+    directory = os.path.join(data, COVER)
+    if os.path.lexists(directory):
+        remove_layers(directory)
+    if masked is None:
+        return
     inside = layer.at.rstrip("/") + "/"
     paths = [path.removeprefix(inside).rstrip("/") for path in masked if path.startswith(inside)]
     if any(_leads_elsewhere(layer.project, path) for path in paths):
         return
-    directory = os.path.join(data, COVER)
-    prefix = "user.overlay." if layer.userxattr else "trusted.overlay."
     try:
-        make_cover(directory, layer.project, paths, prefix)
+        make_cover(directory, layer.project, paths, layer.xattr_prefix)
     except SubstrateError:
         # A directory of another user above a path: its owner could not be shown.
         remove_layers(directory)

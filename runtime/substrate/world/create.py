@@ -201,10 +201,12 @@ def _create(
         os.mkdir(layer.directory, 0o700)
         write_baseline(layer.directory, layer.project)
         make_layer(layer.directory, layer.project, layer.at, layer.userxattr)
-        if is_masked(config, layer.at):
+    if layer is not None:
+        # Anew for a world that had ended: the bundle may deny other paths now.
+        if request.over_layers or is_masked(config, layer.at):
             from substrate.world.covering import cover
 
-            cover(world.data, layer, spec.masked_paths)
+            cover(world.data, layer, spec.masked_paths if is_masked(config, layer.at) else None)
         if request.fill is not None:
             request.fill(state)
     output = _limited_output(request, spec)

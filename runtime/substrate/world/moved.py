@@ -66,6 +66,5 @@ def follow_moves(state: State, stack: LayerStack) -> None:
     assert layer is not None  # noqa: S101 -- it has been told
     uppers = [stack.path(one) for one in (*reversed(stack.layers()), BASE_LAYER)]
     lowers = [*cover_of(state.data), layer.project]
-    prefix = "user.overlay." if layer.userxattr else "trusted.overlay."
-    mend([f"{path}/upper" for path in uppers], lowers, prefix)
+    mend([f"{path}/upper" for path in uppers], lowers, layer.xattr_prefix)
     os.unlink(f"{state.data}/{MOVED_FILE}")
