@@ -16,7 +16,8 @@
     │  ├─ TraceWriteError          1    a record could not be written
     │  └─ SpanNotFoundError        1    no record of the trace has that span
     ├─ StepError                   1    a step of the isolation sequence failed in the kernel
-    │  └─ LayerInUseError          1    somebody can still write to the layer of an earlier span
+    │  ├─ LayerInUseError          1    somebody can still write to the layer of an earlier span
+    │  └─ LayerNamesError          1    the kernel did not take the layers as they were named
     ├─ CannotExecuteError        126    the program is there and cannot be run
     └─ CommandNotFoundError      127    the program is not there
 
@@ -140,6 +141,10 @@ class StepError(SubstrateError):
 
 class LayerInUseError(StepError):
     """The layer that a new one would be put over is mounted: somebody can still write to it."""
+
+
+class LayerNamesError(StepError):
+    """An overlay was not made; before Linux 6.5 its layers cannot be named one by one."""
 
 
 class CannotExecuteError(StepError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support import calls
+from tests.support.attack import host_view_bundle
 from tests.support.features import requires
 from tests.support.spans import AT, Session
 
@@ -154,12 +155,25 @@ def test_deep_stack_is_one_tree(any_runtime: Runtime) -> None:
     assert len(session.lines()) == 1 + 2 * 11
 
 
-@pytest.mark.parametrize("deny", [["secrets/**"]])
-def test_spans_of_a_project_with_masked_paths_are_refused(
-    any_runtime: Runtime, deny: list[str]
+def test_spans_of_a_project_with_read_only_paths_are_refused(any_runtime: Runtime) -> None:
+    bundle = {"linux": {"readonlyPaths": [f"{AT}/d"]}}
+    session = Session(any_runtime, FILES, bundle=bundle)
+    refused = session.span("s1", "mv d public")
+    assert refused.status == 4
+    assert "read-only" in refused.stderr
+
+
+def test_spans_of_a_project_are_refused_where_a_masked_path_goes_through_a_link(
+    runtime: Runtime,
 ) -> None:
-    session = Session(any_runtime, FILES | {"secrets/key": "k\n"}, deny=deny)
-    refused = session.span("s1", "mv secrets public")
+    project = calls.public_directory(runtime, "other")
+    (project / "real").mkdir()
+    (project / "real/key").write_text("k\n", "utf-8")
+    (project / "link").symlink_to("real")
+    shown = {"substrate": {"project": {"at": AT}}, "linux": {"maskedPaths": [f"{AT}/link/key"]}}
+    bundle = host_view_bundle(runtime, **shown)
+    runtime("run", "--detach", "--idle", "--bundle", bundle, "--project", project, "w").ok()
+    refused = runtime("exec", "--span", "s1", "w", "true")
     assert refused.status == 4
     assert "masked" in refused.stderr
 

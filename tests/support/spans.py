@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from substrate.world.stack import LayerStack
@@ -21,7 +22,7 @@ AT = "/work"
 
 
 class Session:
-    """World `w` of a project, which spans see at `/work`."""
+    """World `w` of a project, or a fork of it, which spans see at `/work`."""
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Session:
     ) -> None:
         """Start it; `bundle` and `project` change the bundle and its project."""
         self.runtime = runtime
+        self.world = "w"
         self.project: Path = public_directory(runtime, "project")
         for name, text in files.items():
             path = self.project / name
@@ -47,26 +49,46 @@ class Session:
         words = ("--detach", "--bundle", path, "--project", self.project, *first)
         runtime("run", *(("--idle",) if idle else ()), *words).ok()
 
+    def fork(self, world: str = "f", at: str | None = None) -> Session:
+        """Fork the world, and return the new one with the same project."""
+        words = () if at is None else ("--at", at)
+        self.runtime("fork", *words, self.world, world).ok()
+        return self.named(world)
+
+    def named(self, world: str) -> Session:
+        """Return another world of the same project."""
+        found = copy(self)
+        found.world = world
+        return found
+
+    def files(self) -> dict[str, str]:
+        """Return the text of every file of the project by its name."""
+        return {
+            str(path.relative_to(self.project)): path.read_text("utf-8", "replace")
+            for path in sorted(self.project.rglob("*"))
+            if path.is_file() and not path.is_symlink()
+        }
+
     def span(self, span_id: str, script: str, **options: Any) -> Result:
         """Run a shell script in the project as a span."""
-        words = ("exec", "--span", span_id, "--cwd", AT, "w", "sh", "-c", script)
+        words = ("exec", "--span", span_id, "--cwd", AT, self.world, "sh", "-c", script)
         return self.runtime(*words, **options)
 
     def diff(self, span_id: str | None = None) -> dict[str, Any]:
         """Return the JSON of a span's diff, or of the world's."""
         words = () if span_id is None else ("--span", span_id)
-        found: dict[str, Any] = self.runtime("diff", "--json", *words, "w").ok().json()
+        found: dict[str, Any] = self.runtime("diff", "--json", *words, self.world).ok().json()
         return found
 
     def lines(self, span_id: str | None = None) -> list[str]:
         """Return the diff as it is shown to people."""
         words = () if span_id is None else ("--span", span_id)
-        return self.runtime("diff", *words, "w").ok().stdout.splitlines()
+        return self.runtime("diff", *words, self.world).ok().stdout.splitlines()
 
     @property
     def data(self) -> Path:
         """The world's data directory."""
-        return self.runtime.home / "data" / "w"
+        return self.runtime.home / "data" / self.world
 
     def layers(self) -> list[str]:
         """Return the names of the layers of spans, the lowest first."""
@@ -75,7 +97,7 @@ class Session:
 
     def stack(self) -> LayerStack:
         """Return the stack of the world as the library has it."""
-        userxattr = calls.state(self.runtime, "w")["substrate"]["project"]["userxattr"]
+        userxattr = calls.state(self.runtime, self.world)["substrate"]["project"]["userxattr"]
         layer = Layer(str(self.project), AT, f"{self.data}/layer", userxattr)
         return LayerStack(layer, str(self.data))
 

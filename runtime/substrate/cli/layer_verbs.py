@@ -47,4 +47,21 @@ LAYER_VERBS = (
         ("substrate-runtime snapshot web before-upgrade",),
         (Operand("ID"), Operand("NAME")),
     ),
+    Verb(
+        "fork",
+        "Make a second world from a first and its changes",
+        "NEW-ID begins with what ID shows, or showed at POINT, a span or a snapshot: the same"
+        " bundle, project and layers. It is idle: commands come by `exec`. From there each goes its"
+        " own way, and each can be accepted. What runs in ID is not in NEW-ID; while it can write"
+        " to what would be inherited, the fork is refused.",
+        (
+            "substrate-runtime fork web other-try",
+            "substrate-runtime fork --at 00f067aa0ba902b7 web before",
+        ),
+        (Operand("ID"), Operand("NEW-ID")),
+        (
+            Option(("--at",), "Begin with the state after this span or snapshot.", TEXT, "POINT"),
+            JSON,
+        ),
+    ),
 )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from substrate.filesystem.diff import Changes
     from substrate.filesystem.entries import FsDiff
     from substrate.filesystem.items import Item
+    from substrate.filesystem.keptlook import KeptLook
 
 
 class Look:
@@ -35,15 +36,7 @@ class Look:
     def __init__(self, changes: Changes) -> None:
         """Take the look; the changes may be closed afterwards."""
         self.diff = changes.diff
-        self.entries: dict[str, Entry] = {}
-        # What a rename has left is not there any more, like what was deleted.
-        self.left: set[str] = set()
-        for entry in self.diff.entries:
-            if entry.change == RENAME:
-                self.left.add(entry.origin)
-                self.entries.setdefault(entry.path, entry)
-            else:
-                self.entries[entry.path] = entry
+        self.entries, self.left = by_path(self.diff)
         prefix = changes.merged.prefix
         self.identities = {
             entry.path: _identity(entry.item, prefix)
@@ -52,7 +45,23 @@ class Look:
         }
 
 
-def between(old: Look, new: Look) -> FsDiff:
+def by_path(diff: FsDiff) -> tuple[dict[str, Entry], set[str]]:
+    """Return the entries of a diff by path, and what its renames have left.
+
+    That is not there any more, like what was deleted.
+    """
+    entries: dict[str, Entry] = {}
+    left: set[str] = set()
+    for entry in diff.entries:
+        if entry.change == RENAME:
+            left.add(entry.origin)
+            entries.setdefault(entry.path, entry)
+        else:
+            entries[entry.path] = entry
+    return entries, left
+
+
+def between(old: Look | KeptLook, new: Look) -> FsDiff:
     """Return what happened after `old` and until `new`."""
     found: list[Entry] = []
     for path in old.entries.keys() | new.entries.keys():
@@ -79,7 +88,9 @@ def _undone(path: str, before: Entry, new: Look) -> list[Entry]:
     return [_gone(before, {DELETE: WRITE, META: META}.get(before.change, MOD), before)]
 
 
-def _compared(path: str, before: Entry, after: Entry, old: Look, new: Look) -> list[Entry]:
+def _compared(
+    path: str, before: Entry, after: Entry, old: Look | KeptLook, new: Look
+) -> list[Entry]:
     was_there, is_there = before.change != DELETE, after.change != DELETE
     if not was_there and not is_there:
         return []

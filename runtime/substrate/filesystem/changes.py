@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 
+from substrate.filesystem.inherited import HostView
 from substrate.filesystem.items import Item
 from substrate.filesystem.marks import origin_inode
 from substrate.filesystem.since import copied_ns, read_since, was_made_again
@@ -23,24 +24,32 @@ if TYPE_CHECKING:
     from substrate.filesystem.diff import Changes
     from substrate.filesystem.entries import FsDiff
     from substrate.filesystem.merged import Hit, Part
+    from substrate.filesystem.project import Project
     from substrate.filesystem.since import Since
 
 
 class LayerChanges:
     """The changes of all layers of a world against its project, within `with`."""
 
-    def __init__(self, changes: Changes, baseline: Baseline) -> None:
-        """Take changes that are not open yet; `baseline` is that of the lowest layer."""
+    def __init__(self, changes: Changes, baseline: Baseline, data: str = "") -> None:
+        """Take changes that are not open yet; `baseline` is that of the lowest layer.
+
+        `data` is where the world keeps what it began with if it is a fork.
+        """
         self._changes = changes
+        self._data = data
         self.baseline = baseline
         self.diff: FsDiff
         self._since: dict[int, Since] = {}
         self._files: dict[int, tuple[Folder, str]] | None = None
+        # Inode of what covers a path of the project -> of what is there.
+        self._covers: dict[int, int] = {}
 
     def __enter__(self) -> Self:
         self._changes.__enter__()
         self._merged = self._changes.merged
         self.diff = self._changes.diff
+        self._host = HostView(self._merged, self._data)
         return self
 
     def __exit__(self, *_details: object) -> None:
@@ -65,8 +74,11 @@ class LayerChanges:
     def copied_ns(self, item: Item) -> int:
         """Return when an item was made from its `origin`.
 
-        What the host did to that file before is in the change, or was seen by the world.
+        What the host did to that file before is in the change, or was seen by the world; not so
+        what is covered.
         """
+        if self._merged.cover is not None and self._is_of_cover(item):
+            return self.baseline.created_ns
         trees, tree = self._merged.trees, item.folder.tree
         # What is in no layer is in the index, which the lowest of them has.
         level = trees.index(tree) if tree in trees else self._merged.uppers - 1
@@ -83,7 +95,7 @@ class LayerChanges:
             device = item.folder.status().st_dev
             if device != merged.trees[-1].root.status().st_dev:
                 return 0
-        return origin_inode(item.folder, item.name, merged.prefix)
+        return self._uncovered(origin_inode(item.folder, item.name, merged.prefix))
 
     def first_origin(self, item: Item) -> int:
         """Return the inode of the project's file that an item goes back to, 0 when unknown.
@@ -116,6 +128,19 @@ class LayerChanges:
     def in_project(self, item: Item) -> bool:
         """Whether an item lies in the project itself and not in a layer."""
         return item.folder.tree is self._merged.trees[-1]
+
+    def is_as_inherited(self, path: str, project: Project) -> bool:
+        """Whether the host has at a path what a fork began with."""
+        return self._host.is_as_inherited(path, project)
+
+    def is_severed(self, path: str) -> bool:
+        """Whether a path is in a directory that was moved, and the host has moved what it was."""
+        severed = self._merged.severed
+        while path and severed:
+            if path in severed:
+                return True
+            path = path.rpartition("/")[0]
+        return False
 
     def place_before(self, path: str) -> str:
         """Return where the overlay itself says that something was; its path when nowhere else."""
@@ -187,6 +212,25 @@ class LayerChanges:
                     yield path, before
                 if hits[0].is_folder:
                     waiting.append((path, self._merged.parts_of(hits)))
+
+    def _is_of_cover(self, item: Item) -> bool:
+        return origin_inode(item.folder, item.name, self._merged.prefix) in self._covers
+
+    def _uncovered(self, inode: int) -> int:
+        """Return the inode of the project's directory for that of the one that covers it."""
+        cover, project = self._merged.cover, self._merged.trees[-1]
+        if cover is None:
+            return inode
+        if not self._covers:
+            waiting = [cover.root]
+            while waiting:
+                folder = waiting.pop()
+                for name, status in folder.entries():
+                    found = project.find(folder.path_of(name))
+                    self._covers[status.st_ino] = 0 if found is None else found[2].st_ino
+                    if stat.S_ISDIR(status.st_mode):
+                        waiting.append(folder.child(name))
+        return self._covers.get(inode, inode)
 
     def _upper_parts(self, hits: list[Hit]) -> list[Part]:
         return self._merged.parts_of(self._upper_hits(hits))

@@ -27,6 +27,7 @@ CHANGED = "changed on the host"
 REMOVED = "removed on the host"
 MADE = "made on the host"
 REPLACED = "replaced on the host"
+SEVERED = "moved on the host, where it was made from"
 
 
 def host_path(entry: Entry) -> str:
@@ -59,6 +60,15 @@ class ThreeWay:
 
     def reason(self, entry: Entry) -> str:
         """Return what the host did to an entry's path; empty when nothing."""
+        if self._changes.is_severed(entry.path) or self._changes.is_severed(entry.origin):
+            return SEVERED
+        found = self._reason(entry)
+        place = host_path(entry)
+        if found and found != MADE and self._changes.is_as_inherited(place, self._project):
+            return ""
+        return found
+
+    def _reason(self, entry: Entry) -> str:
         status = self._project.status(host_path(entry))
         if entry.change == WRITE:
             return self._new(entry, status)

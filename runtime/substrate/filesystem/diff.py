@@ -9,13 +9,14 @@ from __future__ import annotations
 import gc
 
 from substrate.errors import SubstrateError
+from substrate.filesystem.cover import denies
 from substrate.filesystem.descriptors import Tree, is_gone
 from substrate.filesystem.entries import DELETE, RENAME, TOUCHED, Entry, FsDiff, make_diff
 from substrate.filesystem.index import hidden_copies, index_path
 from substrate.filesystem.marks import visible_attributes
 from substrate.filesystem.merged import Merged
 from substrate.filesystem.pairs import Pairs
-from substrate.filesystem.risky import CAPABILITIES, risky_reasons
+from substrate.filesystem.risky import CAPABILITIES, DENIED, risky_reasons
 from substrate.filesystem.walk import LINKED, Found, Walk
 
 TYPE_CHECKING = False
@@ -61,7 +62,11 @@ class Changes:
         xattr_prefix: str,
         index: str = "",
         copies: Mapping[int, int] | None = None,
+        *,
+        covered: bool = False,
     ) -> None:
+        """Prepare; `covered`: what lies over the project is no layer but a cover (`cover.py`)."""
+        self._covered = covered
         self._paths = (uppers, lowers, index)
         self._copies = copies or {}
         self._prefix = xattr_prefix
@@ -77,6 +82,8 @@ class Changes:
             for path in (*uppers, *lowers):
                 self._trees.append(Tree(path))
             self.merged = Merged(list(self._trees), len(uppers), self._prefix, indexed=bool(index))
+            if self._covered:
+                self.merged.cover = self._trees[-2]
             copies: dict[int, Item] = {}
             if index:
                 self._trees.append(Tree(index))
@@ -119,7 +126,17 @@ def diff_merged(merged: Merged, copies: dict[int, Item], originals: Mapping[int,
     pairs.find()
     for path, (after, before) in pairs.moved.items():
         walk.compare_moved(path, after, before)
-    return make_diff(_entries(walk, pairs))
+    entries = _entries(walk, pairs)
+    if merged.cover is not None:
+        _mark_denied(entries, merged.cover)
+    return make_diff(entries)
+
+
+def _mark_denied(entries: list[Entry], cover: Tree) -> None:
+    """Mark what was denied to the world, and could be read under another name later."""
+    for entry in entries:
+        if denies(cover, entry.origin or entry.path, moved=entry.change == RENAME):
+            entry.risky += (DENIED,)
 
 
 def _deleted(walk: Walk) -> dict[str, Item]:

@@ -9,13 +9,18 @@ import errno
 import os
 import stat
 
-from substrate.errors import RefusedError, SubstrateError
+from substrate.errors import RefusedError, SubstrateError, UnsupportedError
 from substrate.kernel.procfs import mount_lines
 from substrate.record import record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Of the extended attributes an overlay writes for itself, as root and in a user namespace.
 OVERLAY_PREFIXES = ("trusted.overlay.", "user.overlay.")
 _NOT_OURS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENODATA)
+_LONGEST_VALUE = 255
 
 
 @record
@@ -91,17 +96,20 @@ class Stacked:
 
 
 def stack_options(
-    stack: Stacked, project: str, data: str, *, userxattr: bool
+    stack: Stacked, project: str, data: str, *, userxattr: bool, names: Sequence[str] = ()
 ) -> tuple[tuple[str, str | None], ...]:
     """Return the parameters of an overlay of many layers; `project` and `data` name directories.
 
-    Without an index: names of one file that a layer splits must stay split in the layers above
-    it, which know nothing of its index. Volatile: or the end of every span would write the whole
-    file system to the disk. docs/decisions/0006-stacked-layers.md has both.
+    `names`: short ones for `lower_layers`, in the same order, for a kernel that takes them in one
+    option only. Without an index: names of one file that a layer splits must stay split in the
+    layers above it, which know nothing of its index. Volatile: or the end of every span would
+    write the whole file system to the disk. docs/decisions/0006-stacked-layers.md has both.
     """
-    lowers = (*(f"{data}/{name}/upper" for name in stack.below), project)
+    lowers: tuple[tuple[str, str | None], ...] = (("lowerdir", ":".join(names)),)
+    if not names:
+        lowers = tuple(("lowerdir+", lower) for lower in lower_layers(stack, project, data))
     layers = (
-        *(("lowerdir+", lower) for lower in lowers),
+        *lowers,
         ("upperdir", f"{data}/{stack.directory}/upper"),
         ("workdir", f"{data}/{stack.directory}/work"),
         ("volatile", None),
@@ -109,6 +117,24 @@ def stack_options(
     if userxattr:
         return (*layers, ("userxattr", None))
     return (*layers, ("redirect_dir", "on"), ("metacopy", "on"), ("index", "off"))
+
+
+def lower_layers(stack: Stacked, project: str, data: str) -> tuple[str, ...]:
+    """Return the directories below a layer, the topmost first."""
+    return (*(f"{data}/{name}/upper" for name in stack.below), project)
+
+
+def short_names(count: int) -> tuple[str, ...]:
+    """Return names so short that 100 of them, and colons between, are no more than 255 bytes.
+
+    That is what fsconfig(2) takes as a value. Raises `UnsupportedError` for more.
+    """
+    first = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    names = (*first, *(f"_{character}" for character in first))[:count]
+    if len(names) < count or len(":".join(names)) > _LONGEST_VALUE:
+        message = f"{count} layers are more than this kernel can name in one mount option"
+        raise UnsupportedError(message, "end the processes of the world, so that they are joined")
+    return names
 
 
 def escape(path: str) -> str:

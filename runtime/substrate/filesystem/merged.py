@@ -142,6 +142,10 @@ class Merged:
         # `userxattr` mounts follow no redirect and have no metacopy (ovl_parse_param).
         self.follows = prefix.startswith("trusted.")
         self.roots = [Part(self, level, tree.root) for level, tree in enumerate(trees)]
+        # Directories that were moved, and are no longer where they were: filled in by a walk.
+        self.severed: set[str] = set()
+        # One of the levels below, that is no layer: it covers what the project denies.
+        self.cover: Tree | None = None
 
     def marks_of(self, folder: Folder, name: str) -> Marks:
         """Return the marks of an entry of a layer."""

@@ -21,6 +21,7 @@ SETGID = "setgid"
 CAPABILITIES = "file-capabilities"
 LINK_OUTSIDE = "symlink-leaves-project"
 DEVICE = "device-node"
+DENIED = "denied-to-the-world"
 # Named by the bundle, or by the policy the world was made with: see `named.py`.
 NAMED = "named-risky"
 READ_ONLY = "read-only-in-the-world"

@@ -25,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from substrate.filesystem.marks import Marks
     from substrate.filesystem.merged import Directory, Hit, Merged, Part
 
 # More upper entries than this and listing the directory below is cheaper than a look for each.
@@ -232,6 +233,8 @@ class Walk:
         upper = merged.parts_of([hit for hit in hits if hit.level < merged.uppers])
         moved = any(part.marks.redirect for part in upper)
         inner = Step(step.path_of(name), upper, merged.below(hits, place), None)
+        if moved and inner.below is None and _leads_nowhere(upper[-1].marks):
+            merged.severed.add(inner.path)
         self._folder(inner, after, before, moved=moved)
 
     def _folder(self, step: Step, after: Item, before: Item | None, *, moved: bool = False) -> None:
@@ -326,3 +329,8 @@ class Walk:
     def compare_moved(self, path: str, after: Item, before: Item) -> None:
         """Note how a file that was found to be moved differs from what it was."""
         self._compare(path, after, before, touched=False)
+
+
+def _leads_nowhere(marks: Marks) -> bool:
+    """Whether a directory below which nothing was found should lie over another."""
+    return bool(marks.redirect) and marks.opaque != "y"

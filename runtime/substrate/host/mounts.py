@@ -61,18 +61,23 @@ def overlay_idmapped() -> str:
 
 
 def overlay_stacked() -> str:
-    """Try an overlay over layers that are named one by one."""
+    """Try an overlay over layers, named one by one or, before Linux 6.5, in one option."""
 
-    def attempt(directory: str) -> None:
+    def attempt(directory: str, options: tuple[tuple[bytes, bytes], ...]) -> None:
         enter_private_mounts()
-        context = syscall("fsopen", b"overlay", Fsconfig.FSOPEN_CLOEXEC)
+        os.chdir(directory)
         for name in ("first", "second"):
-            lower = f"{directory}/{name}"
-            os.mkdir(lower)
-            syscall("fsconfig", context, Fsconfig.SET_STRING, b"lowerdir+", lower.encode(), 0)
+            os.makedirs(name, exist_ok=True)
+        context = syscall("fsopen", b"overlay", Fsconfig.FSOPEN_CLOEXEC)
+        for key, value in options:
+            syscall("fsconfig", context, Fsconfig.SET_STRING, key, value, 0)
         syscall("fsconfig", context, Fsconfig.CMD_CREATE, 0, 0, 0)
 
-    return _try_in_directory(attempt)
+    one_by_one = ((b"lowerdir+", b"first"), (b"lowerdir+", b"second"))
+    in_one = ((b"lowerdir", b"first:second"),)
+    if not _try_in_directory(lambda directory: attempt(directory, one_by_one)):
+        return ""
+    return _try_in_directory(lambda directory: attempt(directory, in_one))
 
 
 def mount_setattr() -> str:

@@ -10,12 +10,13 @@ from substrate.errors import (
     CommandNotFoundError,
     IdMapsUnsupportedError,
     LayerInUseError,
+    LayerNamesError,
     StepError,
     SubstrateError,
     UnsupportedError,
 )
 from substrate.isolation.steps.process import EXECUTE, GATE_DESCRIPTION
-from substrate.isolation.steps.spanning import CHECK_AT_REST
+from substrate.isolation.steps.spanning import CHECK_AT_REST, MAKE_LAYER
 from substrate.isolation.steps.staging import MAP_PROJECT_IDS, NO_ID_MAPS
 from substrate.kernel import messages
 from substrate.kernel.syscalls import NAMES
@@ -58,9 +59,9 @@ def failure(step: str, call: str, number: int) -> SubstrateError:
     if number == errno.EPROTO:
         text = "the other side is gone, or the kernel did only a part"
     message = f"cannot {step}: {call}: {text}" if call else f"cannot {step}: {text}"
-    if step == CHECK_AT_REST and number == errno.EBUSY:
-        hint = "end the processes of the span before: substrate-runtime ps, kill"
-        return LayerInUseError(message, hint, number)
+    layers = _layer_failure(step, call, number, message)
+    if layers is not None:
+        return layers
     if step == MAP_PROJECT_IDS and number in NO_ID_MAPS:
         hint = (
             "its file system has no id-mapped mounts; give the project to an ordinary user, or"
@@ -70,6 +71,16 @@ def failure(step: str, call: str, number: int) -> SubstrateError:
     if number == errno.ENOSYS:
         return UnsupportedError(message, f"this kernel lacks {call}; see `substrate doctor`")
     return StepError(message, _hint(step, call, number), number)
+
+
+def _layer_failure(step: str, call: str, number: int, message: str) -> StepError | None:
+    """Return the error for what the caller of a span can do something about."""
+    if step == CHECK_AT_REST and number == errno.EBUSY:
+        hint = "end the processes of the span before: substrate-runtime ps, kill"
+        return LayerInUseError(message, hint, number)
+    if step.startswith(MAKE_LAYER) and (call, number) == ("fsconfig", errno.EINVAL):
+        return LayerNamesError(message, "substrate doctor", number)
+    return None
 
 
 def _hint(step: str, call: str, number: int) -> str:

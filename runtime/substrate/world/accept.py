@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from substrate.filesystem.accept import accept as apply
 from substrate.filesystem.accept import check_choice, decide
+from substrate.filesystem.entries import RENAME
 from substrate.record import record, replace
 from substrate.world.changing import Changing
 from substrate.world.diff import marked, relative_path
+from substrate.world.moved import tell_others
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +59,9 @@ def accept(
             check_choice(choice)
             if wish.dry_run:
                 return result
+            moves = any(entry.change == RENAME for entry in choice.entries)
+            if moves:
+                tell_others(context, changing.state)
             number = apply(
                 changes, changing.project, changing.store, changing.known, choice,
                 changing.owners(), world_id, warn, progress, lives=changing.lives,

@@ -17,13 +17,16 @@ from substrate.filesystem.removal import remove_layers
 from substrate.filesystem.rest import empty_layer, set_redirects
 from substrate.filesystem.transaction import recover
 from substrate.filesystem.undo import finish
-from substrate.world.accepted import DISCARD, STORE
+from substrate.world.accepted import DISCARD, STORE, highest_accepted
 from substrate.world.diff import layer_alone, world_changes
 from substrate.world.kill import world_processes
+from substrate.world.moved import follow_moves, tell_others, was_told
+from substrate.world.points import forget_points
 from substrate.world.span import is_at_rest
 from substrate.world.stack import BASE_LAYER, LAYERS, LayerStack
 from substrate.world.store import World
 from substrate.world.stored import read_stored
+from substrate.world.unattended import record_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,9 +73,16 @@ class Changing:
             self.lives = bool(self._processes) and not self._is_idle()
             self.store = Store(os.path.join(self.state.data, STORE))
             self.store.prepare()
+            was_killed = os.path.lexists(self.store.pending)
             self._recover()
             self.project = self._opened.enter_context(Project(self.layer.project))
             self.project.lock()
+            if was_killed:
+                tell_others(context, self.state)
+            if not self.lives:
+                if was_told(self.state.data):
+                    follow_moves(self.state, self.stack)
+                record_all(self.state, self._world.path, self.stack)
             self.known = Known(self.store.path)
         except BaseException:
             self._opened.close()
@@ -123,7 +133,7 @@ class Changing:
             message = f"{self.layer.project} is not the directory {self.world_id} was made over"
             raise RefusedError(message, "move it back, or look at the diff and delete the world")
         found = world_changes(self.state) if alone is None else layer_alone(self.state, alone)
-        return LayerChanges(found, baseline)
+        return LayerChanges(found, baseline, self.state.data)
 
     def forget_everything(self) -> None:
         """Forget every change of the world; a call that is killed here is continued."""
@@ -143,6 +153,7 @@ class Changing:
         aside = os.path.join(self.state.data, _ASIDE)
         remove_layers(aside)
         if os.path.isdir(layers):
+            forget_points(self.state.data, highest_accepted(self.state.data) or -1)
             os.rename(layers, aside)
         if not self._processes:
             empty_layer(self.layer.directory, self.layer.project, self.layer.userxattr)

@@ -25,6 +25,7 @@ from substrate.record import record, replace
 from substrate.world import state as states
 from substrate.world.context import DEFAULT_ROOT
 from substrate.world.filters import find_filter
+from substrate.world.masked import is_masked
 from substrate.world.overrides import NO_OVERRIDES, override
 from substrate.world.store import CONFIG_FILE, GATE_FILE, STEPS_FILE, World
 
@@ -52,7 +53,8 @@ class CreateRequest:
     `listening`: another process will start it. `has_console`: somebody takes the pty master.
     `idle`: only a reaping init runs in it; the bundle's process is what `exec` starts from.
     `attended`: the caller stays to the end and relays what must be counted. `over_layers`: of a
-    world that has ended, whose layers it shows again.
+    world that has ended, whose layers it shows again. `fill` is called with the new layer there
+    and not mounted yet.
     """
 
     world_id: str
@@ -69,6 +71,7 @@ class CreateRequest:
     preserve_fds: int = 0
     executor: str = "native"
     over_layers: bool = False
+    fill: Callable[[states.State], None] | None = None
 
 
 @record
@@ -198,6 +201,14 @@ def _create(
         os.mkdir(layer.directory, 0o700)
         write_baseline(layer.directory, layer.project)
         make_layer(layer.directory, layer.project, layer.at, layer.userxattr)
+    if layer is not None:
+        # Anew for a world that had ended: the bundle may deny other paths now.
+        if request.over_layers or is_masked(config, layer.at):
+            from substrate.world.covering import cover
+
+            cover(world.data, layer, spec.masked_paths if is_masked(config, layer.at) else None)
+        if request.fill is not None:
+            request.fill(state)
     output = _limited_output(request, spec)
     try:
         return _launch(world, spec, request, state, on_timings, output)

@@ -14,8 +14,9 @@ from substrate.record import replace
 from substrate.world.accepted import STORE, complete
 from substrate.world.isolated import has_isolated, isolated_paths
 from substrate.world.listing import read_state
+from substrate.world.moved import was_told
 from substrate.world.spans import OWN, read_record, recorded_diff
-from substrate.world.stack import BASE_LAYER, SpanLayer, read_layers
+from substrate.world.stack import BASE_LAYER, LayerStack, SpanLayer, cover_of, read_layers
 from substrate.world.store import World
 from substrate.world.stored import stored_config
 
@@ -40,9 +41,11 @@ def diff(
     with World.open(context, world_id) as world:
         settings = diff_settings(stored_config(world))
     if span_id is not None:
+        _record_ended(context, state)
         found = span_diff(state, span_id, settings)
     else:
         complete(context, state)
+        _follow_moves(context, state)
         with world_changes(state) as changes:
             found = add_hashes(changes.diff, settings.hash, settings.small_file_limit)
     at = state.layer.at
@@ -110,6 +113,28 @@ def most_entries(context: Context, world_id: str) -> int:
         return diff_settings(stored_config(world)).max_entries
 
 
+def _follow_moves(context: Context, state: State) -> None:
+    """Show a project in which another world has moved something as the layers mean it."""
+    if was_told(state.data):
+        from substrate.world.changing import Changing
+
+        with Changing(context, state.world_id, lambda _: None):
+            return
+
+
+def _record_ended(context: Context, state: State) -> None:
+    """Record the spans that have ended and nobody waited for."""
+    from substrate.world.unattended import has_unrecorded, record_all
+
+    assert state.layer is not None  # noqa: S101 -- the callers have looked
+    if not has_unrecorded(state.data, read_layers(state.data)):
+        return
+    with World.open(context, state.world_id) as world:
+        owner = world.path
+    with LayerStack(state.layer, state.data) as stack:
+        record_all(state, owner, stack)
+
+
 def span_diff(state: State, span_id: str, settings: DiffSettings | None = None) -> FsDiff:
     """Return what a span changed: as recorded at its end, else as its layer has it now."""
     found = recorded_diff(state.data, span_id)
@@ -132,8 +157,11 @@ def world_changes(state: State) -> Changes:
     base = _upper(state, BASE_LAYER)
     uppers = [*(_upper(state, one) for one in reversed(layers)), base]
     # Under other layers the index of the lowest is out of use: see stack_options.
+    # So is what covers denied paths without any: there masks do.
+    cover = cover_of(state.data) if layers else []
     index = "" if layers else index_path(base, "")
-    return Changes(uppers, [_project(state)], _prefix(state), index, _copies(state, index))
+    lowers, copies = [*cover, _project(state)], _copies(state, index)
+    return Changes(uppers, lowers, _prefix(state), index, copies, covered=bool(cover))
 
 
 def layer_changes(state: State, layer: SpanLayer) -> Changes:
@@ -143,7 +171,8 @@ def layer_changes(state: State, layer: SpanLayer) -> Changes:
     upper, project = _upper(state, layer), _project(state)
     below = [one for one in read_layers(state.data) if one.number < layer.number]
     lowers = [_upper(state, one) for one in (*reversed(below), BASE_LAYER)]
-    return Changes([upper], [*lowers, project], _prefix(state))
+    cover = cover_of(state.data)
+    return Changes([upper], [*lowers, *cover, project], _prefix(state), covered=bool(cover))
 
 
 def layer_alone(state: State, layer: SpanLayer) -> Changes:
@@ -153,7 +182,9 @@ def layer_alone(state: State, layer: SpanLayer) -> Changes:
     """
     upper = _upper(state, layer)
     index = "" if layer.number else index_path(upper, "")
-    return Changes([upper], [_project(state)], _prefix(state), index, _copies(state, index))
+    cover = cover_of(state.data) if layer.number else []
+    lowers, copies = [*cover, _project(state)], _copies(state, index)
+    return Changes([upper], lowers, _prefix(state), index, copies, covered=bool(cover))
 
 
 def _copies(state: State, index: str) -> dict[int, int]:

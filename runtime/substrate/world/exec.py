@@ -125,6 +125,10 @@ def execute(context: Context, request: ExecRequest, warn: Callable[[str], None])
             send_console(console, master)
             master = -1
         if request.detach:
+            if span is not None:
+                from substrate.world.unattended import begin_unattended
+
+                begin_unattended(state, span)
             _finish(talk, request)
             return Outcome(0)
         command = _Command(talk, master, output, entrance.cgroup, span)

@@ -6,6 +6,7 @@ import os
 
 from substrate.errors import WorldStateError
 from substrate.kernel import procfs
+from substrate.world.stack import check_span_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class Entrance:
 
     def __enter__(self) -> Entrance:
         state = self._state
+        if self._span_id:
+            # It becomes the name of a cgroup.
+            check_span_id(self._span_id)
         pidfd = procfs.open_pidfd(state.pid, state.start_time)
         if pidfd is None:
             message = f"container not running: {state.world_id} is {state.current_status}"

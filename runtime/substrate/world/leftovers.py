@@ -26,6 +26,7 @@ from substrate.errors import (
     WorldStateError,
 )
 from substrate.filesystem.baseline import BASELINE_FILE
+from substrate.filesystem.inherited import INHERITED_FILE
 from substrate.filesystem.known import KNOWN_FILE
 from substrate.filesystem.removal import remove_layers
 from substrate.filesystem.since import SINCE_FILE
@@ -35,8 +36,12 @@ from substrate.world import state as states
 from substrate.world.accepted import STORE, is_interrupted
 from substrate.world.context import prepare_directory
 from substrate.world.delete import remove
+from substrate.world.moved import MOVED_FILE
+from substrate.world.points import DROPPED_FILE, FLOOR_FILE
+from substrate.world.stack import COVER, ONE_OPTION_FILE, LayerStack
 from substrate.world.store import (
     CONFIG_FILE,
+    FORKING_FILE,
     GATE_FILE,
     OWNER_FILE,
     STATE_FILE,
@@ -46,6 +51,7 @@ from substrate.world.store import (
     is_temporary,
     list_ids,
 )
+from substrate.world.unattended import record_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,9 +62,21 @@ if TYPE_CHECKING:
     from substrate.world.state import State
 
 REMOVED, FOUND, KEPT, FAILED = "removed", "found", "kept", "failed"
-_OWN_FILES = frozenset((CONFIG_FILE, GATE_FILE, STATE_FILE, STEPS_FILE))
+_OWN_FILES = frozenset((CONFIG_FILE, FORKING_FILE, GATE_FILE, STATE_FILE, STEPS_FILE))
 # Beside the layers, and nothing that a person could miss.
-_OWN_DATA = frozenset((OWNER_FILE, BASELINE_FILE, KNOWN_FILE, SINCE_FILE))
+_OWN_DATA = frozenset(
+    (
+        OWNER_FILE,
+        BASELINE_FILE,
+        KNOWN_FILE,
+        SINCE_FILE,
+        INHERITED_FILE,
+        DROPPED_FILE,
+        ONE_OPTION_FILE,
+        MOVED_FILE,
+        FLOOR_FILE,
+    )
+)
 
 
 @record
@@ -148,7 +166,8 @@ def _judged(world: World, sweep: Sweep) -> Iterator[Leftover]:
         return
     if (reason := _never_came_to_be(state, names)) is not None:
         found = Leftover("world", world.path, reason, command)
-        if state.status == states.CREATED and _holds_changes(world.data):
+        own = FORKING_FILE not in names
+        if state.status == states.CREATED and own and _holds_changes(world.data):
             # Killed between the payload's first instruction and the word that it runs.
             found = replace(found, reason=f"{reason}, but it has changes", outcome=KEPT)
         yield sweep.take(found, partial(remove, world, state, sweep.warn))
@@ -163,6 +182,10 @@ def _judged(world: World, sweep: Sweep) -> Iterator[Leftover]:
         why = "an accept, undo or discard that was killed; it is taken back, or completed"
         found = Leftover("accept", f"{state.data}/{STORE}", why, _command(world, "diff"))
         yield sweep.take(found, partial(_complete, world, sweep.warn))
+    elif state.layer is not None and not sweep.dry and os.path.isdir(state.data):
+        # No leftover: what a span that nobody waited for has changed.
+        with LayerStack(state.layer, state.data) as stack:
+            record_all(state, world.path, stack)
 
 
 def _complete(world: World, warn: Callable[[str], None]) -> None:
@@ -283,8 +306,8 @@ def _owner_of_data(path: str) -> str | None:
 def _holds_changes(path: str) -> bool:
     """Whether layers have anything in them that a person may want."""
     for folder, folders, files in os.walk(path):
-        if os.path.basename(folder) == "work":
-            folders.clear()  # the overlay's own
+        if os.path.basename(folder) in {"work", COVER}:
+            folders.clear()  # the overlay's own, and ours
         elif os.path.basename(folder) == "upper":
             if folders or files:
                 return True

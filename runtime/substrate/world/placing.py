@@ -5,10 +5,13 @@ Loaded by every `exec`; what a span needs besides is in `span.py`.
 
 from __future__ import annotations
 
+import os
+
 from substrate.errors import UnsupportedError
 from substrate.record import record
 from substrate.world.accepted import highest_accepted
-from substrate.world.stack import LayerStack
+from substrate.world.masked import is_masked, is_partly_readonly
+from substrate.world.stack import COVER, LayerStack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,12 +78,11 @@ def check_spans(state: State, config: Config) -> None:
     if "mount" not in state.namespaces:
         message = f"the world {state.world_id} has no mount namespace of its own"
         raise UnsupportedError(message, 'add {"type": "mount"} to linux.namespaces')
-    extension = config.substrate
-    deny = extension.project.deny if extension is not None and extension.project else ()
-    covered = (*config.linux.masked_paths, *config.linux.readonly_paths)
-    inside = layer.at.rstrip("/") + "/"
-    if deny or any(path.startswith(inside) for path in covered):
+    if is_partly_readonly(config, layer.at):
+        message = "paths of the project are read-only, which holds in one mount and not in many"
+        raise UnsupportedError(message, "leave out --span, or the paths of linux.readonlyPaths")
+    if is_masked(config, layer.at) and not os.path.isdir(f"{state.data}/{COVER}"):
         # A mask is on a path; the file could be renamed in one span and be read in the next.
-        message = "paths of the project are masked, which holds in one mount and not in many"
-        hint = "leave out --span, or $.substrate.project.deny and the masked paths"
+        message = "paths of the project are masked, and cannot be covered for each span"
+        hint = "leave out --span, or name them without links and as directories of your own"
         raise UnsupportedError(message, hint)

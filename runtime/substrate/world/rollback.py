@@ -14,19 +14,16 @@ from substrate.world import state as states
 from substrate.world.accepted import complete, highest_accepted
 from substrate.world.kill import world_processes
 from substrate.world.listing import read_state
-from substrate.world.spans import read_record
+from substrate.world.points import SNAPSHOTS, forget_points, number_of
 from substrate.world.stack import LayerStack, SpanLayer, check_span_id
 from substrate.world.store import World
+from substrate.world.unattended import record_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from substrate.filesystem.entries import FsDiff
     from substrate.world.context import Context
     from substrate.world.state import State
-
-SNAPSHOTS = "snapshots"
 
 
 def rollback(context: Context, world_id: str, point: str | None) -> list[str]:
@@ -35,18 +32,15 @@ def rollback(context: Context, world_id: str, point: str | None) -> list[str]:
     `point` is a span or a snapshot, None the beginning: before the first span. Raises
     `WorldStateError` while processes of spans live, `SubstrateError` when there is no such point.
     """
-    state, owner = _open(context, world_id)
+    state, owner = open_layered(context, world_id)
     assert state.layer is not None  # noqa: S101 -- _open has looked
     with LayerStack(state.layer, state.data) as stack:
-        number = highest_accepted(state.data)
-        if point is not None:
-            number = _number_of(state, point, accepted=number)
-        _refuse_alive(state, owner)
-        _refuse_squashed(stack, number)
+        number = highest_accepted(state.data) if point is None else number_of(state.data, point)
+        refuse_alive(state, owner)
+        refuse_squashed(stack, number)
+        record_all(state, owner, stack)
         # First: a number that is free will be another layer's.
-        for name, at in list(_snapshots(state)):
-            if at > number:
-                os.unlink(f"{state.data}/{SNAPSHOTS}/{name}")
+        forget_points(state.data, number)
         dropped = [layer for layer in reversed(stack.layers()) if layer.number > number]
         for layer in dropped:
             stack.drop(layer)
@@ -59,10 +53,10 @@ def snapshot(context: Context, world_id: str, name: str) -> None:
     Raises `WorldStateError` while processes of spans live, or when the name is taken.
     """
     check_span_id(name)
-    state, owner = _open(context, world_id)
+    state, owner = open_layered(context, world_id)
     assert state.layer is not None  # noqa: S101 -- _open has looked
     with LayerStack(state.layer, state.data) as stack:
-        _refuse_alive(state, owner)
+        refuse_alive(state, owner)
         layers = stack.layers()
         if any(layer.span_id == name for layer in layers):
             message = f"{name} is the id of a span"
@@ -85,10 +79,11 @@ def drop_span(context: Context, world_id: str, span_id: str, *, dry_run: bool = 
     from substrate.filesystem.clashes import first_clash
     from substrate.world.diff import span_diff
 
-    state, owner = _open(context, world_id)
+    state, owner = open_layered(context, world_id)
     assert state.layer is not None  # noqa: S101 -- _open has looked
     with LayerStack(state.layer, state.data) as stack:
-        _refuse_alive(state, owner)
+        refuse_alive(state, owner)
+        record_all(state, owner, stack)
         layer = _layer_of(stack, span_id)
         mine = span_diff(state, span_id)
         for later in (one for one in stack.layers() if one.number > layer.number):
@@ -102,7 +97,8 @@ def drop_span(context: Context, world_id: str, span_id: str, *, dry_run: bool = 
     return mine
 
 
-def _open(context: Context, world_id: str) -> tuple[State, str]:
+def open_layered(context: Context, world_id: str) -> tuple[State, str]:
+    """Return the state of a world with layers and its directory; raises `UnsupportedError`."""
     state = read_state(context, world_id)
     if state.layer is None:
         message = f"the world {world_id} has no layers"
@@ -112,7 +108,8 @@ def _open(context: Context, world_id: str) -> tuple[State, str]:
         return state, world.path
 
 
-def _refuse_alive(state: State, owner: str) -> None:
+def refuse_alive(state: State, owner: str) -> None:
+    """Raise `WorldStateError` while anybody but our own init is in a world."""
     if state.current_status == states.STOPPED:
         return
     others = [pid for pid in world_processes(state, owner) if pid != state.pid or not state.idle]
@@ -122,31 +119,12 @@ def _refuse_alive(state: State, owner: str) -> None:
         raise WorldStateError(message, f"substrate-runtime ps {state.world_id} shows them")
 
 
-def _refuse_squashed(stack: LayerStack, number: int) -> None:
+def refuse_squashed(stack: LayerStack, number: int) -> None:
+    """Raise `RefusedError` when the layers of a number are one with later ones."""
     for layer in stack.layers():
         if number and layer.first <= number < layer.number:
             message = f"the layers up to number {layer.number} are one layer by now"
             raise RefusedError(message, "roll back to a later span, or with --all")
-
-
-def _snapshots(state: State) -> Iterator[tuple[str, int]]:
-    try:
-        names = os.listdir(f"{state.data}/{SNAPSHOTS}")
-    except FileNotFoundError:
-        return
-    for name in names:
-        yield name, int(os.readlink(f"{state.data}/{SNAPSHOTS}/{name}"))
-
-
-def _number_of(state: State, point: str, accepted: int) -> int:
-    number = dict(_snapshots(state)).get(point, -1)
-    if number < 0:
-        number = read_record(state.data, point)["layer"]
-        assert isinstance(number, int)  # noqa: S101 -- we wrote it
-    if number < accepted:
-        message = f"what came after {point} is accepted, and in the project"
-        raise RefusedError(message, f"substrate-runtime undo {state.world_id}")
-    return number
 
 
 def _layer_of(stack: LayerStack, span_id: str) -> SpanLayer:

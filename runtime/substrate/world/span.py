@@ -12,19 +12,22 @@ from __future__ import annotations
 import os
 import time
 
-from substrate.errors import LayerInUseError
+from substrate.errors import LayerInUseError, LayerNamesError
 from substrate.isolation.steps.spanning import SpanOverlay
 from substrate.kernel import procfs
 from substrate.record import record
 from substrate.world.kill import world_processes
+from substrate.world.moved import follow_if_free, was_told
 from substrate.world.placing import View
 from substrate.world.spans import OWN, SHARED, check_unknown, claim, record_diff
 from substrate.world.stack import (
     BASE_LAYER,
+    ONE_OPTION_FILE,
     LayerStack,
     SpanLayer,
     check_span_id,
 )
+from substrate.world.unattended import has_unrecorded, note_joined, record_ended
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from substrate.bundle.model import DiffSettings
     from substrate.filesystem.between import Look
     from substrate.filesystem.entries import FsDiff
+    from substrate.filesystem.keptlook import KeptLook
     from substrate.filesystem.layers import Stacked
     from substrate.world.state import State
 
@@ -58,7 +62,7 @@ class Span:
     session: str
     layer: SpanLayer
     attribution: str
-    before: Look | None
+    before: Look | KeptLook | None
 
 
 def enter_span(
@@ -74,13 +78,22 @@ def enter_span(
     with LayerStack(state.layer, state.data) as stack:
         layers = stack.layers()
         check_unknown(state.data, span_id, layers)
-        if len(layers) >= MOST_LAYERS and _is_alone(state, owner):
+        if was_told(state.data) and nobody_writes(state, owner):
+            follow_if_free(state, stack)
+        if len(layers) >= MOST_LAYERS and nobody_writes(state, owner):
+            record_ended(state, owner, layers, rests=True)
             stack.squash(layers[: len(layers) - KEPT_LAYERS])
             layers = stack.layers()
         deadline = time.monotonic() + _REST_TIMEOUT_S
         while layers or is_at_rest(state, owner):
             try:
-                return _over_new_layer(state, stack, layers, (span_id, session), start)
+                return _over_new_layer(state, owner, stack, layers, (span_id, session), start)
+            except LayerNamesError:
+                if _names_layers_in_one(state):
+                    raise
+                # An older kernel. Kept, or the first attempt of every span would fail.
+                flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+                os.close(os.open(f"{state.data}/{ONE_OPTION_FILE}", flags, 0o600))
             except LayerInUseError:
                 joined = _mount_namespace(state, owner, layers[-1])
                 if joined >= 0:
@@ -124,10 +137,11 @@ def is_at_rest(state: State, owner: str) -> bool:
             return False
     except FileNotFoundError:
         pass
-    return _is_alone(state, owner)
+    return nobody_writes(state, owner)
 
 
-def _is_alone(state: State, owner: str) -> bool:
+def nobody_writes(state: State, owner: str) -> bool:
+    """Whether nobody is in a world but our own init."""
     if not state.idle or procfs.has_children(state.pid):
         return False
     return world_processes(state, owner) == [state.pid]
@@ -135,6 +149,7 @@ def _is_alone(state: State, owner: str) -> bool:
 
 def _over_new_layer(
     state: State,
+    owner: str,
     stack: LayerStack,
     layers: list[SpanLayer],
     names: tuple[str, str],
@@ -157,6 +172,8 @@ def _over_new_layer(
     finally:
         for fd in inputs.values():
             os.close(fd)
+    if has_unrecorded(state.data, layers):
+        record_ended(state, owner, layers, rests=True)
     if idle_top is not None:
         stack.spare(idle_top)
     return result, Span(*names, new, OWN, None)
@@ -190,7 +207,12 @@ def _overlay(state: State, stack: Stacked, before: str) -> SpanOverlay:
         owner=layer.owner if mapped else None,
         group=layer.group if mapped else None,
         protected=state.protected,
+        in_one_option=_names_layers_in_one(state),
     )
+
+
+def _names_layers_in_one(state: State) -> bool:
+    return os.path.lexists(f"{state.data}/{ONE_OPTION_FILE}")
 
 
 def _joining(
@@ -206,6 +228,7 @@ def _joining(
             before = Look(changes)
         result = start(View(None, joins_mounts=namespace_fd >= 0, inputs=inputs))
         claim(state.data, names, top.number, SHARED)
+        note_joined(state.data, top)
     finally:
         if namespace_fd >= 0:
             os.close(namespace_fd)

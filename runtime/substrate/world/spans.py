@@ -78,6 +78,16 @@ def read_record(data: str, span_id: str) -> dict[str, Any]:
     return told
 
 
+def has_record(data: str, span_id: str) -> bool:
+    """Whether anything is recorded of a span."""
+    return os.path.lexists(_path(data, span_id))
+
+
+def recorded_ns(data: str, span_id: str) -> int:
+    """Return when what is known of a span was written, in nanoseconds since 1970."""
+    return os.stat(_path(data, span_id)).st_mtime_ns
+
+
 def recorded_diff(data: str, span_id: str) -> FsDiff | None:
     """Return what a span changed as it was recorded; None while that was not done."""
     from substrate.filesystem.recorded import from_json

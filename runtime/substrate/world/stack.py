@@ -18,10 +18,16 @@ from substrate.world.accepted import check_complete, highest_accepted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from substrate.world.state import Layer
 
 LAYERS = "layers"
+# There where the kernel takes the layers below another in one mount option only.
+ONE_OPTION_FILE = "one-option"
 BASE = "layer"
+# What covers the paths that a project denies (`filesystem/cover.py`).
+COVER = "cover"
 LOCK_TIMEOUT_S = 30.0
 _NEW, _SPARE, _DROPPED = ".new", ".spare", ".dropped-"
 # Of a layer; the last is for the overlay by which `CheckAtRest` asks, without root.
@@ -144,12 +150,23 @@ class LayerStack:
             except FileExistsError:
                 # A call that was killed may have left one.
                 remove(new)
-            os.mkdir(new, 0o700)
-            for name in _PARTS if self.layer.userxattr else _PARTS[:-1]:
-                os.mkdir(f"{new}/{name}", 0o700)
+            self._make_parts(new)
         copy_root(source, f"{new}/upper")
         os.rename(new, self.path(layer))
         return layer
+
+    def receive(self, layer: SpanLayer, fill: Callable[[str], None]) -> None:
+        """Take in a layer that `fill` makes in a directory with empty parts."""
+        folder = f"{self.data}/{LAYERS}"
+        os.makedirs(folder, 0o700, exist_ok=True)
+        self._make_parts(f"{folder}/{_NEW}")
+        fill(f"{folder}/{_NEW}")
+        os.rename(f"{folder}/{_NEW}", self.path(layer))
+
+    def _make_parts(self, directory: str) -> None:
+        os.mkdir(directory, 0o700)
+        for name in _PARTS if self.layer.userxattr else _PARTS[:-1]:
+            os.mkdir(f"{directory}/{name}", 0o700)
 
     def _reuse(self, new: str) -> bool:
         """Take what a span that changed nothing has left, which is cheaper than making it anew."""
@@ -187,11 +204,9 @@ class LayerStack:
 
         new = f"{self.data}/{LAYERS}/{_NEW}"
         remove(new)
-        os.mkdir(new, 0o700)
-        for name in _PARTS if self.layer.userxattr else _PARTS[:-1]:
-            os.mkdir(f"{new}/{name}", 0o700)
+        self._make_parts(new)
         uppers = [f"{self.path(layer)}/upper" for layer in reversed(layers)]
-        lowers = [f"{self.path(BASE_LAYER)}/upper", self.layer.project]
+        lowers = [f"{self.path(BASE_LAYER)}/upper", *cover_of(self.data), self.layer.project]
         write_since(new, squash(uppers, lowers, self.layer.xattr_prefix, f"{new}/upper"))
         whole = SpanLayer(layers[-1].number, f"{SQUASHED}{layers[0].first}")
         # From here on the new one counts, and those it is made of do not: see read_layers.
@@ -230,6 +245,8 @@ class LayerStack:
         # The lowest is mounted in the world all the time, of which the kernel would warn.
         if not self.is_empty(BASE_LAYER, None):
             names.append(BASE)
+        if os.path.isdir(f"{self.data}/{COVER}"):
+            names.append(COVER)
         return Stacked(layer.name, tuple(names))
 
     def _lock(self) -> None:
@@ -250,6 +267,12 @@ class LayerStack:
     def _gone(self) -> WorldNotFoundError:
         message = f"the layers in {self.data} are gone"
         return WorldNotFoundError(message, "substrate-runtime list")
+
+
+def cover_of(data: str) -> list[str]:
+    """Return the directory that covers what the project denies, if there is one."""
+    path = f"{data}/{COVER}/upper"
+    return [path] if os.path.isdir(path) else []
 
 
 def read_layers(data: str) -> list[SpanLayer]:

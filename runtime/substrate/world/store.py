@@ -31,6 +31,8 @@ GATE_FILE = "gate"
 STEPS_FILE = "steps.json"
 # In the directory of a world's layers: the state directory whose layers they are.
 OWNER_FILE = "owner"
+# There while a fork is being made: what is in its layers is the other world's, too.
+FORKING_FILE = "forking"
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-")
 _NEW = ".new"
 # It is part of names that the kernel limits: log prefixes, interface names, cgroups.

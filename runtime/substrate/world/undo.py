@@ -7,6 +7,7 @@ from substrate.filesystem import undo as undoing
 from substrate.filesystem.journal import read_record
 from substrate.record import record
 from substrate.world.changing import Changing
+from substrate.world.moved import tell_others
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def undo(
         if dry_run:
             conflicts = undoing.conflicts_of_undo(done, changing.project, changing.known)
         else:
+            if any(operation.moved for operation in done.operations):
+                tell_others(context, changing.state)
             done = undoing.undo(
                 changing.store, last, changing.project, changing.known, world_id, warn, progress,
                 changing.settle, theirs=theirs,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 
-from substrate.filesystem.layers import Stacked, stack_options
+from substrate.filesystem.layers import Stacked, lower_layers, short_names, stack_options
 from substrate.isolation.steps.mounts import new_filesystem
 from substrate.isolation.steps.project import PROJECT_ATTRIBUTES, pinned
 from substrate.isolation.steps.staging import new_overlay, put_on_stage
@@ -20,8 +20,10 @@ from substrate.record import record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from substrate.isolation.lowering import Lowering
+    from substrate.kernel.plan import Cell
 
 CHECK_AT_REST = "check that nobody writes to the layer before"
+MAKE_LAYER = "make the span's layer over "
 # The cell the finished overlay is carried in.
 OVERLAY = "overlay of the span"
 _MNT_DETACH = 2
@@ -38,8 +40,9 @@ class SpanOverlay:
 
     `data` is the world's data directory; `stack` names the directories of the layers relative to
     it. `before` is the layer that must be at rest, "" for none. `protected` is what of the project
-    is read-only, relative to it. `owner` and `group` are the
-    world's root outside where the layers are id-mapped.
+    is read-only, relative to it. `owner` and `group` are the world's root outside where the layers
+    are id-mapped. `in_one_option`: before Linux 6.5 the layers below are one option and cannot be
+    named one by one.
     """
 
     project: str
@@ -52,6 +55,7 @@ class SpanOverlay:
     owner: int | None = None
     group: int | None = None
     protected: tuple[str, ...] = ()
+    in_one_option: bool = False
 
 
 @record
@@ -62,12 +66,13 @@ class MakeSpanOverlay:
 
     def describe(self) -> str:
         """Say what the step does."""
-        return f"make the span's layer over {self.overlay.project}"
+        return MAKE_LAYER + self.overlay.project
 
     def lower(self, out: Lowering) -> None:
         """Append the system calls."""
         overlay = self.overlay
-        options = stack_options(overlay.stack, "lower", "layer", userxattr=False)
+        names = _link_short_names(out, overlay, out.plan.cell("stage"), "lower", "layer")
+        options = stack_options(overlay.stack, "lower", "layer", userxattr=False, names=names)
         tree = out.plan.cell(OVERLAY)
         new_overlay(out, options, tree, overlay.owner, overlay.group)
         if overlay.own_userns:
@@ -129,7 +134,7 @@ class MakeSpanOverlayInside:
 
     def describe(self) -> str:
         """Say what the step does."""
-        return f"make the span's layer over {self.overlay.project}"
+        return MAKE_LAYER + self.overlay.project
 
     def lower(self, out: Lowering) -> None:
         """Append the system calls."""
@@ -141,8 +146,28 @@ class MakeSpanOverlayInside:
         data = pinned(out, overlay.data, _DATA_FD)
         if overlay.before:
             _check_at_rest_inside(out, f"{data}/{overlay.before}", lower)
-        options = stack_options(overlay.stack, lower, data, userxattr=True)
+            plan.begin_step(self.describe())
+        names: tuple[str, ...] = ()
+        if overlay.in_one_option:
+            folder = out.new_cell("short names")
+            new_filesystem(out, "tmpfs", None, (("mode", "755"),), folder)
+            plan.call("fchdir", folder)
+            names = _link_short_names(out, overlay, folder, lower, data)
+        options = stack_options(overlay.stack, lower, data, userxattr=True, names=names)
         new_filesystem(out, "overlay", None, options, plan.cell(OVERLAY), PROJECT_ATTRIBUTES)
+
+
+def _link_short_names(
+    out: Lowering, overlay: SpanOverlay, folder: Cell, project: str, data: str
+) -> tuple[str, ...]:
+    """Make short names for the layers below in the working directory, where they are needed."""
+    if not overlay.in_one_option:
+        return ()
+    lowers = lower_layers(overlay.stack, project, data)
+    names = short_names(len(lowers))
+    for name, lower in zip(names, lowers, strict=True):
+        out.plan.call("symlinkat", out.plan.text(lower), folder, out.plan.text(name))
+    return names
 
 
 def _check_at_rest_inside(out: Lowering, before: str, lower: str) -> None:
