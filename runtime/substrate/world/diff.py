@@ -133,7 +133,7 @@ def world_changes(state: State) -> Changes:
     uppers = [*(_upper(state, one) for one in reversed(layers)), base]
     # Under other layers the index of the lowest is out of use: see stack_options.
     index = "" if layers else index_path(base, "")
-    return Changes(uppers, [_project(state)], _prefix(state), index, _copies(state, index))
+    return Changes(uppers, [_project(state)], _prefix(state), index, _restored(state))
 
 
 def layer_changes(state: State, layer: SpanLayer) -> Changes:
@@ -153,16 +153,7 @@ def layer_alone(state: State, layer: SpanLayer) -> Changes:
     """
     upper = _upper(state, layer)
     index = "" if layer.number else index_path(upper, "")
-    return Changes([upper], [_project(state)], _prefix(state), index, _copies(state, index))
-
-
-def _copies(state: State, index: str) -> dict[int, int]:
-    """Return which files an undo has restored from copies: the index knows the original alone."""
-    if not index or not os.path.isdir(f"{state.data}/{STORE}"):
-        return {}
-    from substrate.filesystem.known import Known
-
-    return Known(f"{state.data}/{STORE}").copies
+    return Changes([upper], [_project(state)], _prefix(state), index, _restored(state))
 
 
 def _layered(context: Context, world_id: str) -> State:
@@ -180,6 +171,16 @@ def _upper(state: State, layer: SpanLayer) -> str:
 def _prefix(state: State) -> str:
     assert state.layer is not None  # noqa: S101 -- the callers have looked
     return state.layer.xattr_prefix
+
+
+def _restored(state: State) -> dict[int, int]:
+    """Return which files of the project an undo has restored from copies, and of what."""
+    place = f"{state.data}/{STORE}"
+    if not os.path.isdir(place):
+        return {}
+    from substrate.filesystem.known import read_copies
+
+    return read_copies(place)
 
 
 def _project(state: State) -> str:

@@ -26,7 +26,7 @@ from substrate.errors import (
     WorldStateError,
 )
 from substrate.filesystem.baseline import BASELINE_FILE
-from substrate.filesystem.known import KNOWN_FILE
+from substrate.filesystem.known import COPIES_FILE, KNOWN_FILE
 from substrate.filesystem.removal import remove_layers
 from substrate.filesystem.since import SINCE_FILE
 from substrate.record import record, replace
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 REMOVED, FOUND, KEPT, FAILED = "removed", "found", "kept", "failed"
 _OWN_FILES = frozenset((CONFIG_FILE, GATE_FILE, STATE_FILE, STEPS_FILE))
 # Beside the layers, and nothing that a person could miss.
-_OWN_DATA = frozenset((OWNER_FILE, BASELINE_FILE, KNOWN_FILE, SINCE_FILE))
+_OWN_DATA = frozenset((OWNER_FILE, BASELINE_FILE, KNOWN_FILE, COPIES_FILE, SINCE_FILE))
 
 
 @record
