@@ -17,6 +17,7 @@ from tests.support.accepting import Stand
 from tests.support.desks import FILES, Desk
 from tests.support.features import requires
 from tests.support.overlay import OverlayHost
+from tests.support.spans import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,3 +166,40 @@ def test_a_directory_with_our_name_beside_the_project_is_not_taken_for_ours(
         trap.rmdir()
         desk("accept").ok()
         runtime("delete", "w").ok()
+
+
+def test_what_was_put_away_of_layers_is_out_of_reach_of_what_runs_on(any_runtime: Runtime) -> None:
+    session = Session(any_runtime, FILES)
+    session.span("s1", "echo precious >kept; mv d e").ok()
+    any_runtime("accept", "w").ok()
+    away = session.data / "accept/undo/1/layers/1.s1/upper"
+    # It is there, for the host.
+    assert (away / "kept").read_text("utf-8") == "precious\n"
+    script = (
+        f"ls -d {away} {session.data} {away.parent.parent}/1.s1; "
+        "find / -xdev -name 1.s1 2>/dev/null; "
+        "for d in /proc/[0-9]*/root /proc/[0-9]*/cwd /proc/[0-9]*/fd/*; do "
+        f"echo gone >$d{away}/kept; rm -rf $d/../1.s1 $d/accept; done; "
+        "cat kept"
+    )
+    # What was accepted is its own to see and change, as every file of the project.
+    assert session.span("s2", script).ok().stdout == "precious\n"
+    assert (away / "kept").read_text("utf-8") == "precious\n"
+    any_runtime("undo", "w").ok()
+    assert session.span("s3", "cat kept; ls e").ok().stdout == "precious\nb\nc\n"
+
+
+def test_roots_and_names_that_a_payload_chooses_keep_nothing_from_coming_back(
+    any_runtime: Runtime,
+) -> None:
+    session = Session(any_runtime, FILES)
+    script = "mkdir layers layer .new; echo x >layers/1.s1; ln -s /etc layer/upper; chmod 1711 ."
+    session.span("s1", script).ok()
+    lines = session.lines()
+    any_runtime("accept", "--allow-risky", "w").ok()
+    session.span("s2", "rm -rf layers layer; mkfifo layers; ln -s / layer; chmod 700 .").ok()
+    any_runtime("undo", "w").ok()
+    assert session.layers() == ["1.s1", "2.s2"]
+    assert sorted(path.name for path in session.project.iterdir()) == ["a", "d", "src"]
+    any_runtime("rollback", "w", "s1").ok()
+    assert session.lines() == lines

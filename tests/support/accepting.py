@@ -18,7 +18,7 @@ from substrate.filesystem.discard import plan_discard
 from substrate.filesystem.entries import RENAME
 from substrate.filesystem.index import index_path
 from substrate.filesystem.journal import Record, Store, read_record
-from substrate.filesystem.known import Known
+from substrate.filesystem.known import Known, read_copies
 from substrate.filesystem.owners import Owners
 from substrate.filesystem.project import Project
 from substrate.filesystem.rest import set_redirects
@@ -171,8 +171,8 @@ class Stand:
         layers = read_layers(self.folder)
         index = "" if layers else index_path(upper, f"{self.layer}/work")
         uppers = [*(f"{self.folder}/{one.name}/upper" for one in reversed(layers)), upper]
-        copies = Known(self.store.path).copies
-        changes = Changes(uppers, [self.lower], self.host.prefix, index, copies)
+        restored = read_copies(self.store.path)
+        changes = Changes(uppers, [self.lower], self.host.prefix, index, restored)
         return LayerChanges(changes, baseline)
 
     def _settle(self, how: dict[str, Any], place: str) -> None:

@@ -52,7 +52,7 @@ def diff_layers(uppers: list[str], lowers: list[str], xattr_prefix: str, index: 
 class Changes:
     """Within `with`: the diff of `diff_layers`, and the trees open in which its files are read.
 
-    `copies`: the inode of a file of the project -> that of the file it has taken the place of.
+    `originals`: the inode of a file of the project -> that of the file whose place it has taken.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class Changes:
         lowers: list[str],
         xattr_prefix: str,
         index: str = "",
-        copies: Mapping[int, int] | None = None,
+        originals: Mapping[int, int] | None = None,
         *,
         covered: bool = False,
     ) -> None:
         """Prepare; `covered`: what lies over the project is no layer but a cover (`cover.py`)."""
         self._covered = covered
         self._paths = (uppers, lowers, index)
-        self._copies = copies or {}
+        self._originals = originals or {}
         self._prefix = xattr_prefix
         self._trees: list[Tree] = []
 
@@ -81,16 +81,19 @@ class Changes:
         try:
             for path in (*uppers, *lowers):
                 self._trees.append(Tree(path))
-            self.merged = Merged(list(self._trees), len(uppers), self._prefix, indexed=bool(index))
+            self.merged = Merged(
+                list(self._trees), len(uppers), self._prefix,
+                indexed=bool(index), originals=self._originals,
+            )  # fmt: skip
             if self._covered:
                 self.merged.cover = self._trees[-2]
             copies: dict[int, Item] = {}
             if index:
                 self._trees.append(Tree(index))
                 copies = hidden_copies(self._trees[-1], self.merged)
-                replaced = self._copies.items()
+                replaced = self._originals.items()
                 copies |= {now: copies[was] for now, was in replaced if was in copies}
-            self.diff = diff_merged(self.merged, copies, self._copies)
+            self.diff = diff_merged(self.merged, copies)
         except PermissionError as error:
             self.__exit__()
             message = f"reading the layer: {error.filename or uppers[0]}: permission denied"
@@ -109,10 +112,9 @@ class Changes:
             tree.close()
 
 
-def diff_merged(merged: Merged, copies: dict[int, Item], originals: Mapping[int, int]) -> FsDiff:
+def diff_merged(merged: Merged, copies: dict[int, Item]) -> FsDiff:
     """Return the differences of open trees; `copies` are the hidden ones of `index.py`.
 
-    `originals`: the inode of a file -> that of the file whose place it has taken.
     Every entry can be read, through its `item`, while the trees are open.
     """
     walk = Walk(merged, copies)
@@ -122,7 +124,7 @@ def diff_merged(merged: Merged, copies: dict[int, Item], originals: Mapping[int,
         walk.run()
     deleted = _deleted(walk)
     new = {found.path: found.after for found in walk.found if found.change == "write"}
-    pairs = Pairs(deleted, new, merged.prefix, originals)
+    pairs = Pairs(deleted, new, merged.prefix, merged.originals)
     pairs.find()
     for path, (after, before) in pairs.moved.items():
         walk.compare_moved(path, after, before)

@@ -12,6 +12,8 @@ from substrate import jsontext
 from substrate.filesystem.identity import Identity, identity_from, identity_of
 
 KNOWN_FILE = "known.json"
+# Of these, what a diff needs: few, and mostly not there at all.
+COPIES_FILE = "copies.json"
 
 
 class Known:
@@ -91,9 +93,24 @@ class Known:
             [identity.to_json(), self._stands_for[inode], inode in self._linked]
             for inode, identity in self._identities.items()
         ]
-        temporary = self._path + ".new"
-        with open(temporary, "wb") as file:
-            file.write(jsontext.dumps(rows).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._path)
+        _replace(self._path, jsontext.dumps(rows))
+        if self.copies:
+            pairs = [list(pair) for pair in self.copies.items()]
+            _replace(os.path.join(os.path.dirname(self._path), COPIES_FILE), jsontext.dumps(pairs))
+
+
+def read_copies(directory: str) -> dict[int, int]:
+    """Return `Known.copies` of a directory without reading all the rest."""
+    try:
+        with open(os.path.join(directory, COPIES_FILE), "rb") as file:
+            return dict(jsontext.loads(file.read()))
+    except FileNotFoundError:
+        return {}
+
+
+def _replace(path: str, text: str) -> None:
+    with open(path + ".new", "wb") as file:
+        file.write(text.encode())
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + ".new", path)

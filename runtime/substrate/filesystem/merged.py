@@ -19,6 +19,7 @@ from substrate.filesystem.marks import Marks
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from substrate.filesystem.descriptors import Folder, Tree
 
@@ -128,12 +129,20 @@ class Merged:
     """Layers over a directory, seen as the one tree the world sees."""
 
     def __init__(
-        self, trees: list[Tree], uppers: int, prefix: str, *, indexed: bool = False
+        self,
+        trees: list[Tree],
+        uppers: int,
+        prefix: str,
+        *,
+        indexed: bool = False,
+        originals: Mapping[int, int] | None = None,
     ) -> None:
         """Take open trees, the topmost first; they stay the caller's.
 
-        `indexed`: the layers were mounted with an index.
+        `indexed`: the layers were mounted with an index. `originals`: the inode of a file of the
+        tree below -> that of the file whose place it has taken, by which copies know it.
         """
+        self.originals = originals or {}
         self.indexed = indexed
         self.trees = trees
         self.uppers = uppers

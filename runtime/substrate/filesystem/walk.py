@@ -213,7 +213,10 @@ class Walk:
             if after.kind == "dir":
                 self._folder(Step(path, [], below.child(name), None), after, before)
                 continue
-            copied = status.st_nlink > 1 and status.st_ino in self._copies
+            inode = status.st_ino
+            # One that was restored as a copy may have no other names by now.
+            named = status.st_nlink > 1 or inode in self.merged.originals
+            copied = named and inode in self._copies
             shows = self._copy_of(after) if copied else after
             times = before is None or before.status.st_mtime_ns != status.st_mtime_ns
             self._compare(path, shows, before, touched=copied or times)

@@ -160,8 +160,8 @@ def world_changes(state: State) -> Changes:
     # So is what covers denied paths without any: there masks do.
     cover = cover_of(state.data) if layers else []
     index = "" if layers else index_path(base, "")
-    lowers, copies = [*cover, _project(state)], _copies(state, index)
-    return Changes(uppers, lowers, _prefix(state), index, copies, covered=bool(cover))
+    lowers = [*cover, _project(state)]
+    return Changes(uppers, lowers, _prefix(state), index, _restored(state), covered=bool(cover))
 
 
 def layer_changes(state: State, layer: SpanLayer) -> Changes:
@@ -183,17 +183,8 @@ def layer_alone(state: State, layer: SpanLayer) -> Changes:
     upper = _upper(state, layer)
     index = "" if layer.number else index_path(upper, "")
     cover = cover_of(state.data) if layer.number else []
-    lowers, copies = [*cover, _project(state)], _copies(state, index)
-    return Changes([upper], lowers, _prefix(state), index, copies, covered=bool(cover))
-
-
-def _copies(state: State, index: str) -> dict[int, int]:
-    """Return which files an undo has restored from copies: the index knows the original alone."""
-    if not index or not os.path.isdir(f"{state.data}/{STORE}"):
-        return {}
-    from substrate.filesystem.known import Known
-
-    return Known(f"{state.data}/{STORE}").copies
+    lowers = [*cover, _project(state)]
+    return Changes([upper], lowers, _prefix(state), index, _restored(state), covered=bool(cover))
 
 
 def _layered(context: Context, world_id: str) -> State:
@@ -211,6 +202,16 @@ def _upper(state: State, layer: SpanLayer) -> str:
 def _prefix(state: State) -> str:
     assert state.layer is not None  # noqa: S101 -- the callers have looked
     return state.layer.xattr_prefix
+
+
+def _restored(state: State) -> dict[int, int]:
+    """Return which files of the project an undo has restored from copies, and of what."""
+    place = f"{state.data}/{STORE}"
+    if not os.path.isdir(place):
+        return {}
+    from substrate.filesystem.known import read_copies
+
+    return read_copies(place)
 
 
 def _project(state: State) -> str:

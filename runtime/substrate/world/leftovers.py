@@ -27,7 +27,7 @@ from substrate.errors import (
 )
 from substrate.filesystem.baseline import BASELINE_FILE
 from substrate.filesystem.inherited import INHERITED_FILE
-from substrate.filesystem.known import KNOWN_FILE
+from substrate.filesystem.known import COPIES_FILE, KNOWN_FILE
 from substrate.filesystem.removal import remove_layers
 from substrate.filesystem.since import SINCE_FILE
 from substrate.record import record, replace
@@ -69,6 +69,7 @@ _OWN_DATA = frozenset(
         OWNER_FILE,
         BASELINE_FILE,
         KNOWN_FILE,
+        COPIES_FILE,
         SINCE_FILE,
         INHERITED_FILE,
         DROPPED_FILE,

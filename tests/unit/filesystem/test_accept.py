@@ -12,7 +12,7 @@ from substrate.filesystem.baseline import read_baseline, write_baseline
 from substrate.filesystem.copying import Metadata
 from substrate.filesystem.identity import Identity, identity_of
 from substrate.filesystem.journal import RECORD, Record, Store, read_record
-from substrate.filesystem.known import Known
+from substrate.filesystem.known import Known, read_copies
 from substrate.filesystem.operations import IN, OUT, SET, SWAP, Operation, operation_from
 from substrate.filesystem.owners import Owners
 from substrate.filesystem.plan_accept import FolderTime
@@ -102,6 +102,23 @@ def test_a_copy_stands_for_what_it_was_restored_from(tmp_path: Path) -> None:
     assert known.is_what_was_left(path.stat(), left)
     path.write_text("y", "utf-8")
     assert not known.is_what_was_left(path.stat(), left)
+
+
+def test_copies_stand_for_the_first_original_and_are_found_without_the_rest(tmp_path: Path) -> None:
+    known = Known(str(tmp_path))
+    known.add(ONE)
+    known.write()
+    assert read_copies(str(tmp_path)) == {}
+    known.add(TWO, 1)
+    known.add(Identity(3, 0o100644, 3, 4, 5), 2)
+    # What is seen again is what it was; what is made anew may only have the number of another.
+    known.add(Identity(2, 0o100600, 6, 7, 9))
+    known.write()
+    assert read_copies(str(tmp_path)) == {2: 1, 3: 1}
+    known.add(Identity(3, 0o100644, 8, 9, 10), new=True)
+    known.write()
+    assert read_copies(str(tmp_path)) == {2: 1}
+    assert Known(str(tmp_path)).copies == {2: 1}
 
 
 def test_ids_of_the_world_alone_become_the_projects_owner() -> None:
