@@ -126,13 +126,17 @@ def _command(shown: table.Program, verb: table.Verb) -> click.Command:
     return command
 
 
-def _operand(shown: table.Program, verb: table.Verb, operand: table.Operand) -> click.Argument:
+def operand_key(verb: table.Verb, operand: table.Operand) -> str:
+    """Return the name click knows an operand by: no option has the same."""
     name = operand.name.lower()
-    if any(f"--{name}" in option.names for option in verb.options):
-        name += "_operand"
+    taken = any(f"--{name}" in option.names for option in verb.options)
+    return f"{name}_operand" if taken else name
+
+
+def _operand(shown: table.Program, verb: table.Verb, operand: table.Operand) -> click.Argument:
     metavar = operand.name + ("…" if operand.repeat else "")
     return click.Argument(
-        [name],
+        [operand_key(verb, operand)],
         required=operand.required,
         nargs=-1 if operand.repeat else 1,
         type=click.Choice(operand.choices) if operand.choices else None,

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from substrate.cli import options as table
-from substrate.cli.help import program
+from substrate.cli.help import operand_key, program
 from substrate.cli.parse import parse
 from substrate.errors import UsageError
 from tests.support.examples import examples
@@ -96,7 +96,7 @@ def _result(verb: table.Verb) -> Any:
         found |= _given(values, verb.options)
         operands: list[str] = []
         for operand in verb.operands:
-            value = values[operand.name.lower()]
+            value = values[operand_key(verb, operand)]
             operands += value if operand.repeat else [] if value is None else [value]
         command = tuple(values.get("command", ()))
         if verb.takes_command and verb.operands and command[:1] == ("--",):
