@@ -33,9 +33,16 @@ from tests.support.tmux import Pane
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = requires(*NEEDED, "pty", "tmux", "git", "gcc")
+pytestmark = requires(*NEEDED, "pty", "tmux", "git", "gcc", "vi")
 
 ME = "export GIT_{0}_NAME=A GIT_{0}_EMAIL=a@b GIT_{0}_DATE=2026-01-01T00:00Z"
+WITH_NPM = (
+    "mkdir -p web/dep; cd web/dep; echo 'module.exports = 42' > index.js; npm init -y | wc -l",
+    "cd ..; npm init -y > /dev/null; npm install --offline --silent --no-audit --no-fund ./dep; ls",
+    "node -e 'console.log(require(\"dep\"))'; cd ..",
+)
+# No package of a distribution's minimum.
+WITHOUT_NPM = ("mkdir -p web/dep; echo '{}' > web/package.json; ls web",)
 # What is typed; and after ` => `, one after the other: what to wait for, and what to press then.
 COMMANDS = (
     "git log --format=%s | wc -l",
@@ -44,7 +51,7 @@ COMMANDS = (
     ME.format("COMMITTER"),
     "export GIT_PAGER=cat npm_config_update_notifier=false",
     "sed -i '1s/.*/# Another title/' README.md && git diff --stat",
-    "vim -u NONE -n notes.txt => [New File]; i; first line; Enter; second line; Escape; :wq; Enter",
+    "vi -u NONE -n notes.txt => [New; i; first line; Enter; second line; Escape; :wq; Enter",
     "cat -n notes.txt",
     "git add -A && git commit -qm 'Edit two files' && git log -1 --format=%s --shortstat",
     "cd ci/demo-project && ls",
@@ -58,9 +65,7 @@ COMMANDS = (
     "git grep -c 'def ' -- 'runtime/*.py' | sort -t: -k2n | tail -2",
     "python3 -m venv env && env/bin/pip install -q --no-index --disable-pip-version-check ./*.whl",
     "env/bin/greeting | tr a-z A-Z; rm -rf env",
-    "mkdir -p web/dep; cd web/dep; echo 'module.exports = 42' > index.js; npm init -y | wc -l",
-    "cd ..; npm init -y > /dev/null; npm install --offline --silent --no-audit --no-fund ./dep; ls",
-    "node -e 'console.log(require(\"dep\"))'; cd ..",
+    *(WITH_NPM if shutil.which("npm") else WITHOUT_NPM),
     "cat > run.sh <<'END'\nread -r word; echo \"got $word\"; exit 3\nEND",
     "echo hello | bash run.sh | cat; echo ${PIPESTATUS[@]}",
     "git switch -qc other HEAD~1; echo theirs > notes.txt; git add notes.txt; git commit -qm Other",
