@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -312,3 +313,56 @@ def _on_terminal(place: Place, *words: str) -> str:
     finally:
         os.close(master)
     return shown.decode()
+
+
+@pytest.mark.parametrize(
+    "broken", ["rm -r {}", "mv {} {}.gone && touch {}", "mv {} {}.gone && ln -s /nowhere {}"]
+)
+def test_a_trace_that_breaks_in_the_middle_is_told_and_the_command_is_whole(
+    place: Place, broken: str
+) -> None:
+    place.call("-c", "true")
+    trace = place.home / "data/@trace"
+    child = subprocess.Popen(
+        [*place.argv, "-c", "touch began; read -r word; echo $word; exit 7"], cwd=place.project,
+        env=place.whole_environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while place.call("diff").stdout != "+ began\n":
+        assert time.monotonic() < deadline
+    subprocess.run(["sh", "-c", broken.replace("{}", str(trace))], check=True)
+    out, err = child.communicate("word\n", timeout=30)
+    assert (out, child.returncode) == ("word\n", 7)
+    if "rm" in broken:
+        assert "the end of the command is not on record" in err
+    # What cannot be announced does not run.
+    again = place.call("-c", "touch again")
+    if "rm" in broken:
+        assert again.returncode == 0
+    else:
+        assert again.returncode in (5, 125)
+        assert "record already" not in again.stderr
+        assert str(trace) in again.stderr
+        assert place.call("diff").stdout == "+ began\n"
+        trace.unlink()
+        (trace.parent / "@trace.gone").rename(trace)
+        assert place.call("trace", "verify").returncode == 0
+
+
+def test_the_end_of_a_command_whose_shell_was_killed_is_told_to_be_lost(place: Place) -> None:
+    child = subprocess.Popen(
+        [*place.argv, "-c", "touch began; sleep 1; touch ended"], cwd=place.project,
+        env=place.whole_environment,
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while place.call("log").stdout.count("running") != 1 or not place.call("diff").stdout:
+        assert time.monotonic() < deadline
+    child.kill()
+    child.wait()
+    # The command is not ours to end, and all it does is kept.
+    while place.call("diff").stdout != "+ began\n+ ended\n":
+        assert time.monotonic() < deadline
+    while "lost" not in place.call("log").stdout:
+        assert time.monotonic() < deadline
+    assert place.call("-c", "ls").stdout == "a.txt\nbegan\nended\nsub\n"

@@ -18,7 +18,7 @@ from tests.support.sessions import NEEDED, Place
 from tests.support.tmux import Pane, shown_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from substrate.api.inprocess import InProcessWorld
 
@@ -102,7 +102,7 @@ def _write_repository(folder: Path) -> None:
     subprocess.run(["git", "init", "-q", "-b", "main", str(folder)], check=True)
 
 
-def _environment(place: Place) -> dict[str, str]:
+def environment(place: Place) -> dict[str, str]:
     return place.whole_environment | {"TERM": "screen", "LANG": "C.UTF-8"}
 
 
@@ -111,7 +111,7 @@ def _type(pane: Pane, command: str) -> None:
         pane.run(line)
 
 
-def _transcript(pane: Pane) -> list[str]:
+def transcript(pane: Pane) -> list[str]:
     """Return what was shown since the first prompt, without what the two shells say differently."""
     lines = shown_lines(pane.text())
     first = next(number for number, line in enumerate(lines) if re.match(r"\S+ \$", line))
@@ -125,65 +125,75 @@ def test_thirty_commands_show_what_bash_shows_and_every_change_is_told(place: Pl
     twin = place.project.parent / "twin" / "project"
     twin.parent.mkdir()
     shutil.copytree(place.project, twin, symlinks=True)
-    env = _environment(place)
+    env = environment(place)
     bash_env = env | {"PS1": r"\W $ ", "HISTFILE": "/dev/null", "HOME": "/root"}
     with Pane(place.home / "a", ["bash", "--norc", "--noprofile"], twin, bash_env) as pane:
         pane.wait_for_prompt()
         for command in COMMANDS:
             _type(pane, command)
-        expected = _transcript(pane)
+        expected = transcript(pane)
     observer = place.world()
     spans: list[tuple[str, Tree, Tree]] = []
     with Pane(place.home / "b", place.argv, place.project, env) as pane:
         pane.wait_for_prompt()
         observer.find_session(WorldSpec())
-        before = _walk(observer)
+        before = walk(observer)
         for command in COMMANDS:
             _type(pane, command)
-            after = _walk(observer)
+            after = walk(observer)
             spans.append((command, before, after))
             before = after
-        assert _transcript(pane) == expected
+        assert transcript(pane) == expected
     assert len(COMMANDS) >= 30
-    _compare(place, observer, spans)
+    compare_with_walks(place, observer, spans)
     observer.close()
     # The real files are as they were.
     assert (place.project / "old/a.txt").exists()
     assert not (place.project / "hello").exists()
 
 
-def _walk(observer: InProcessWorld) -> Tree:
+def walk(observer: InProcessWorld) -> Tree:
     result = observer.exec(ExecRequest(argv=("python3", "-c", _WALK), agent_id="observer"))
     assert result.stdout is not None, result
     tree: Tree = json.loads(result.stdout.text)
     return tree
 
 
-def _compare(place: Place, observer: InProcessWorld, spans: list[tuple[str, Tree, Tree]]) -> None:
+def compare_with_walks(
+    place: Place, observer: InProcessWorld, spans: list[tuple[str, Tree, Tree]]
+) -> None:
     """Hold the diff of every span that a person typed against the walks around it."""
     told = place.call("log", "--json", "--number", "1000").stdout.splitlines()
     typed = [row for row in map(json.loads, told) if row.get("agent_id") != "observer"]
     assert [row["cmd"] for row in typed] == [command for command, _, _ in spans]
     for row, (command, before, after) in zip(typed, spans, strict=True):
         diff = observer.fs_diff(row["span_id"])
-        moved = dict(diff.renames)
-        new = {path for path in after if path not in before}
-        gone = {path for path in before if path not in after}
+        # Where each path from before is now: what is in a directory moves with it.
+        origins = {_moved(path, diff.renames): path for path in before}
         changed = {
-            path for path in before.keys() & after.keys() if before[path][::2] != after[path][::2]
-        }
-        meta = {
-            path for path in before.keys() & after.keys() - changed
-            if before[path][1] != after[path][1]
+            path for path, origin in origins.items()
+            if path in after and before[origin][::2] != after[path][::2]
         }  # fmt: skip
-        assert set(diff.writes) | set(moved.values()) == new, command
-        assert set(diff.deletes) | set(moved) == gone, command
+        meta = {
+            path for path, origin in origins.items()
+            if path in after and path not in changed and before[origin][1] != after[path][1]
+        }  # fmt: skip
+        new, gone = after.keys() - origins.keys(), origins.keys() - after.keys()
+        assert set(diff.writes) == new, command
+        assert set(diff.deletes) == gone, command
         assert set(diff.mods) - new == changed, command
         assert set(diff.meta) - new == meta, command
 
 
+def _moved(path: str, renames: Iterable[tuple[str, str]]) -> str:
+    for old, new in renames:
+        if path == old or path.startswith(old + "/"):
+            return new + path.removeprefix(old)
+    return path
+
+
 def test_programs_on_the_whole_screen_keys_and_sizes_work(place: Place) -> None:
-    with Pane(place.home / "a", place.argv, place.project, _environment(place)) as pane:
+    with Pane(place.home / "a", place.argv, place.project, environment(place)) as pane:
         pane.wait_for_prompt()
         pane.type("less README")
         pane.wait_for("line 40")
@@ -203,7 +213,7 @@ def test_programs_on_the_whole_screen_keys_and_sizes_work(place: Place) -> None:
 
 
 def test_ctrl_c_reaches_the_command_and_not_the_shell(place: Place) -> None:
-    with Pane(place.home / "a", place.argv, place.project, _environment(place)) as pane:
+    with Pane(place.home / "a", place.argv, place.project, environment(place)) as pane:
         pane.wait_for_prompt()
         pane.type("echo began; sleep 60; echo never")
         pane.wait_for("began\n")
@@ -222,7 +232,7 @@ def test_ctrl_c_reaches_the_command_and_not_the_shell(place: Place) -> None:
 
 
 def test_a_background_job_goes_on_and_is_heard(place: Place) -> None:
-    with Pane(place.home / "a", place.argv, place.project, _environment(place)) as pane:
+    with Pane(place.home / "a", place.argv, place.project, environment(place)) as pane:
         pane.wait_for_prompt()
         pane.run("while [ ! -e go ]; do sleep 0.1; done && echo job has en''ded &")
         pane.run("echo meanwhile")
@@ -234,7 +244,7 @@ def test_a_background_job_goes_on_and_is_heard(place: Place) -> None:
 
 def test_exit_leaves_with_its_status_and_the_changes_stay(place: Place) -> None:
     argv = ["sh", "-c", '"$@"; echo left with $?; sleep 60', "sh", *place.argv]
-    with Pane(place.home / "a", argv, place.project, _environment(place)) as pane:
+    with Pane(place.home / "a", argv, place.project, environment(place)) as pane:
         pane.wait_for_prompt()
         pane.run("echo new > new.txt")
         pane.type("exit 5")
@@ -243,7 +253,7 @@ def test_exit_leaves_with_its_status_and_the_changes_stay(place: Place) -> None:
 
 
 def test_completion_knows_the_files_of_the_world_and_quotes_them(place: Place) -> None:
-    with Pane(place.home / "a", place.argv, place.project, _environment(place)) as pane:
+    with Pane(place.home / "a", place.argv, place.project, environment(place)) as pane:
         pane.wait_for_prompt()
         pane.run("echo inside > 'made $(touch pwned) here.txt'")
         pane.press("c", "a", "t", "Space", "m", "a", "d", "Tab")
@@ -256,7 +266,7 @@ def test_completion_knows_the_files_of_the_world_and_quotes_them(place: Place) -
 
 
 def test_verbs_behind_a_colon_are_substrate_s_own(place: Place) -> None:
-    with Pane(place.home / "a", place.argv, place.project, _environment(place)) as pane:
+    with Pane(place.home / "a", place.argv, place.project, environment(place)) as pane:
         pane.wait_for_prompt()
         pane.run("echo x > fresh.txt")
         assert "1 new" in pane.screen()
@@ -276,7 +286,7 @@ def test_verbs_behind_a_colon_are_substrate_s_own(place: Place) -> None:
 
 def test_a_denied_command_is_stopped_through_the_shell_s_own_names(place: Place) -> None:
     place.write_policy('cmd_denied: ["rm -rf *"]\n')
-    with Pane(place.home / "a", place.argv, place.project, _environment(place)) as pane:
+    with Pane(place.home / "a", place.argv, place.project, environment(place)) as pane:
         pane.wait_for_prompt()
         for command in (
             "alias tidy='rm -rf'",

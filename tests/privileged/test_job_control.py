@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -179,6 +180,19 @@ def test_a_job_that_has_ended_gives_the_next_command_a_layer_of_its_own(place: P
     )
     assert '"attribution":"own"' in spans[-1].read_text().replace(" ", "")
     assert any('"shared"' in path.read_text() for path in spans)
+
+
+def test_a_running_job_goes_on_when_the_shell_is_left(place: Place) -> None:
+    argv = ["sh", "-c", '"$@"; echo left with $?; sleep 60', "sh", *place.argv]
+    with Pane(place.home / "a", argv, place.project, _environment(place)) as pane:
+        pane.wait_for_prompt()
+        pane.run("(while [ ! -e go ]; do sleep 0.05; done; echo done > late.txt) &")
+        pane.type("exit")
+        pane.wait_for("left with 0")
+    place.call("-c", "touch go")
+    deadline = time.monotonic() + 30
+    while place.call("-c", "cat late.txt").stdout != "done\n":
+        assert time.monotonic() < deadline
 
 
 def test_time_that_is_over_ends_a_job_in_front_too(place: Place) -> None:

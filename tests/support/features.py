@@ -86,6 +86,7 @@ _TEST_FEATURES: dict[str, Callable[[], str]] = {
     "gcc": lambda: _program("gcc"),
     "tmux": lambda: _program("tmux") or _program("less"),
     "git": lambda: _program("git"),
+    "vi": lambda: _program("vi"),
     "strace": lambda: _program("strace"),
     "busybox": lambda: _program("busybox"),
 }

@@ -59,6 +59,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
+def printable_lines(text: str) -> str:
+    """Return text of several lines, each made printable."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def has_colour(stream: TextIO | None) -> bool:
     """Return whether escape sequences are welcome: on a terminal, without NO_COLOR."""
     if (

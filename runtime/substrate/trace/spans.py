@@ -90,11 +90,11 @@ def write_request(directory: str, origin: Origin, request: Request) -> tuple[str
         folder_fd = _open_folder(directory, create=True)
         try:
             _write_new(f"{span_id}.json", content, folder_fd)
+        except FileExistsError:
+            message = f"the span {span_id} has a record already"
+            raise TraceWriteError(message, "a span id is used once") from None
         finally:
             os.close(folder_fd)
-    except FileExistsError:
-        message = f"the span {span_id} has a record already"
-        raise TraceWriteError(message, "a span id is used once") from None
     except OSError as error:
         message = f"cannot write the record of span {span_id}: {error.strerror}"
         hint = f"look at {directory}/{FOLDER}, and at the room left there"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from substrate.world.output import Budget
 
 _CHUNK = 4096
+_TAIL = 1024
 
 
 def connect_console(path: str) -> _socket.socket:
@@ -61,6 +62,7 @@ class Relay:
     """Copies between the caller's terminal and a world's, until the world lets go of its own.
 
     The caller's terminal is raw meanwhile, so that Ctrl-C is a byte for the world's to judge.
+    `tail` is the end of what was shown.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Relay:
         self._in = in_fd
         self._out = out_fd
         self._former: list[Any] | None = None
+        self.tail = b""
 
     def __enter__(self) -> Relay:
         if os.isatty(self._in):
@@ -171,6 +174,7 @@ class Relay:
             if error.errno == errno.EAGAIN:
                 return True
             raise
+        self.tail = (self.tail + data)[-_TAIL:]
         if self._budget is not None:
             write_all(self._out, self._budget.take(data))
             return bool(data) and not self._budget.is_exceeded

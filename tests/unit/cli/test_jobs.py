@@ -105,6 +105,12 @@ def test_what_bash_lists_is_read_and_written_as_bash_writes_it() -> None:
     )
 
 
+def test_a_command_of_several_lines_is_one_job() -> None:
+    (job,) = read_jobs("[1]+  1791 Running                 ( while x; do\n    y;\ndone ) &\n")
+    assert job.text == "( while x; do\n    y;\ndone )"
+    assert job_line(job, [1]) == "[1]+  Running                 ( while x; do\n    y;\ndone ) &\n"
+
+
 @pytest.mark.parametrize(
     ("state", "status"),
     [("Done", 0), ("Exit 3", 3), ("Terminated", 143), ("Killed", 137), ("Done(4)", 4)],

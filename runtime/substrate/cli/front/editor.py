@@ -65,7 +65,7 @@ class Editor:
             complete_while_typing=False,
             key_bindings=self._bindings(),
             multiline=True,
-            prompt_continuation=[("", "> ")],
+            prompt_continuation=_continuation,
             bottom_toolbar=self._status,
             enable_history_search=True,
         )
@@ -152,6 +152,11 @@ class Editor:
             return True
         said = "" if ended.stderr is None else ended.stderr.text
         return not any(words in said for words in _UNFINISHED)
+
+
+def _continuation(_width: int, _line: int, wraps: int) -> StyleAndTextTuples:
+    """Return what stands before a further line; nothing where the terminal has only wrapped it."""
+    return [("", "")] if wraps else [("", "> ")]
 
 
 class _WorldCompleter(Completer):

@@ -67,7 +67,7 @@ def _execute(arguments: Arguments, request: ExecRequest, descriptors: dict[int, 
     request = replace(request, pty=wants_terminal())
     foreground = Foreground(request.timeout_s, budget=world.budget())
     result = complete(world, world.exec_attended(request, foreground, descriptors))
-    tell(arguments, result)
+    tell(arguments, result, new_line=not foreground.at_line_start)
     return TIMED_OUT if result.timed_out else result.exit
 
 
@@ -85,8 +85,11 @@ def complete(world: World, result: ExecResult) -> ExecResult:
         return replace(result, telemetry=(*result.telemetry, f"no diff of files: {error}"))
 
 
-def tell(arguments: Arguments, result: ExecResult) -> None:
-    """Print what a person should know after a command: on a terminal, and one line at most."""
+def tell(arguments: Arguments, result: ExecResult, *, new_line: bool = False) -> None:
+    """Print what a person should know after a command: on a terminal, and one line at most.
+
+    `new_line`: the command has left the terminal in the middle of a line.
+    """
     for problem in result.telemetry:
         reporter.warn(problem)
     _tell_decision(result)
@@ -97,7 +100,7 @@ def tell(arguments: Arguments, result: ExecResult) -> None:
         return
     line = summary_line(result, colour=has_colour(sys.stderr))
     if line:
-        sys.stderr.write(line + "\n")
+        sys.stderr.write("\n" * new_line + line + "\n")
         sys.stderr.flush()
 
 

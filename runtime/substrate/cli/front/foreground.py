@@ -11,6 +11,7 @@ import os
 import select
 
 from substrate.api.capture import GRACE_S, Ended, hits_of
+from substrate.cli.front.screen import begins_line
 from substrate.kernel import signals
 from substrate.world.console import Listener, Relay, write_all
 from substrate.world.foreground import ForwardedSignals
@@ -53,6 +54,8 @@ class Foreground:
         self._listen = listen
         self._budget = budget
         self.left_running: Started | None = None
+        # Whether what was shown on a terminal ends where a line begins.
+        self.at_line_start = True
 
     def attend(self, start: Start, *, terminal: bool) -> Ended:
         """Start the command and stay with it to its end."""
@@ -76,6 +79,7 @@ class Foreground:
                 said_end = presence.attend(started, ours, self._listen)
             if watch.timed_out or (self._budget is not None and self._budget.is_exceeded):
                 started.kill_all()
+            self.at_line_start = begins_line(presence.tail)
             goes_on = said_end and not watch.timed_out and self._goes_on(started)
         finally:
             presence.leave(keep_terminal=goes_on)
@@ -149,6 +153,11 @@ class _Presence:
         else:
             started.has_ended(timeout_s=None)
         return False
+
+    @property
+    def tail(self) -> bytes:
+        """The end of what the command has shown on its terminal."""
+        return b"" if self._relay is None else self._relay.tail
 
     def leave(self, *, keep_terminal: bool = False) -> None:
         """Give back the terminal and the signals; the command's own terminal is closed or kept."""

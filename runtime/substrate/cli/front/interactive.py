@@ -22,7 +22,7 @@ from substrate.cli.front.foreground import Foreground
 from substrate.cli.front.handover import Handover
 from substrate.cli.front.jobs import Jobs
 from substrate.cli.front.shellstate import STATE_FILE, Report, ShellState
-from substrate.cli.terminal import OutputClosedError, printable, write
+from substrate.cli.terminal import OutputClosedError, printable, printable_lines, write
 from substrate.errors import StepError, SubstrateError, UsageError
 from substrate.record import replace
 
@@ -74,7 +74,8 @@ class Shell:
     def news(self) -> str:
         """Return what is to be said before a prompt: which jobs have ended."""
         self.jobs.refresh()
-        return self.jobs.notices()
+        # Its commands are the payload's text, and this is the person's terminal.
+        return printable_lines(self.jobs.notices())
 
     def leave(self) -> None:
         """Leave, at once or, when there are stopped jobs, the second time."""
@@ -130,6 +131,8 @@ class Shell:
                 settings={"shell": self.state.to_json()},
             )
             report = handover.finish()
+            # What the command has shown must not be written over by the prompt.
+            write("\n" * (not foreground.at_line_start))
             write(handover.leave_to_jobs(foreground.left_running))
         self._take_over(result, report, goes_on=foreground.left_running is not None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 
-from substrate.record import record
+from substrate.record import record, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +79,10 @@ def read_jobs(text: str) -> list[Job]:
             last = found.pop()
             text_ = f"{last.text} {further[2]}"
             found.append(Job(last.number, (*last.pids, int(further[1])), last.state, text_))
+        elif found and line:
+            # A command of several lines.
+            last = found.pop()
+            found.append(replace(last, text=f"{last.text}\n{line}"))
     return [
         Job(job.number, job.pids, job.state, job.text.removesuffix(_BACKGROUND)) for job in found
     ]
