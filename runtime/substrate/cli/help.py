@@ -128,8 +128,8 @@ def _command(shown: table.Program, verb: table.Verb) -> click.Command:
 
 def operand_key(verb: table.Verb, operand: table.Operand) -> str:
     """Return the name click knows an operand by: no option has the same."""
-    name = operand.name.lower()
-    taken = any(f"--{name}" in option.names for option in verb.options)
+    name = operand.name.lower().replace("-", "_")
+    taken = any(f"--{operand.name.lower()}" in option.names for option in verb.options)
     return f"{name}_operand" if taken else name
 
 
