@@ -21,7 +21,7 @@ from tests.support.forking import StackedWorld
 from tests.support.overlay import OverlayHost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from substrate.filesystem.entries import FsDiff
 
@@ -37,7 +37,7 @@ def host(request: pytest.FixtureRequest) -> Iterator[OverlayHost]:
 
 
 @contextmanager
-def project(host: OverlayHost, setup: list[list[Any]]) -> Iterator[StackedWorld]:
+def project(host: OverlayHost, setup: list[list[Any]]) -> Generator[StackedWorld]:
     """Make a project and a world over it."""
     folder = tempfile.mkdtemp(prefix="substrate-fork-", dir="/dev/shm")
     try:

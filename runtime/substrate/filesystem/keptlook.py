@@ -35,4 +35,11 @@ def look_to_json(look: Look) -> dict[str, Any]:
 
 
 def _as_tuples(value: list[Any]) -> tuple[object, ...]:
-    return tuple(tuple(part) if isinstance(part, list) else part for part in value)
+    return tuple(_as_tuple(part) for part in value)
+
+
+def _as_tuple(part: object) -> object:
+    if not isinstance(part, list):
+        return part
+    items: list[Any] = part
+    return tuple(items)
