@@ -38,8 +38,5 @@ def _as_tuples(value: list[Any]) -> tuple[object, ...]:
     return tuple(_as_tuple(part) for part in value)
 
 
-def _as_tuple(part: object) -> object:
-    if not isinstance(part, list):
-        return part
-    items: list[Any] = part
-    return tuple(items)
+def _as_tuple(part: list[Any] | str | int | None) -> object:
+    return tuple(part) if isinstance(part, list) else part
