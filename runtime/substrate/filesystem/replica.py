@@ -18,7 +18,6 @@ from substrate.errors import SubstrateError
 from substrate.filesystem.compare import OPEN_FILE
 from substrate.filesystem.copying import copy_content, set_mode
 from substrate.filesystem.descriptors import Tree
-from substrate.filesystem.marks import Marks
 from substrate.filesystem.since import Since, copied_ns, read_since
 
 TYPE_CHECKING = False
@@ -100,7 +99,8 @@ class Replica:
 
     def _finish_folder(self, old: Folder, new: Folder, status: os.stat_result) -> tuple[str, ...]:
         _set_owner(new.fd(), ".", status)
-        names = self._copy_attributes(old, new, ".")
+        names = _attribute_names(old, ".")
+        self._copy_attributes(old, new, ".", names)
         os.fchmod(new.fd(), stat.S_IMODE(status.st_mode))
         os.utime(new.fd(), ns=(status.st_atime_ns, status.st_mtime_ns))
         return names
@@ -114,9 +114,10 @@ class Replica:
             return ()
         if status.st_nlink > 1:
             self._first[status.st_ino] = (new, name)
-        content: Item | None = None
+        names = _attribute_names(old, name)
+        content = self._content_of(old.path_of(name)) if self._is_moved(names) else None
+        left_out = [self._prefix + own for own in _FOR_CONTENT] if content is not None else []
         if stat.S_ISREG(status.st_mode):
-            content = self._content_elsewhere(old, name)
             _copy_file(old, name, content, new)
         elif stat.S_ISLNK(status.st_mode):
             os.symlink(os.readlink(name, dir_fd=old.fd()), name, dir_fd=new.fd())
@@ -125,8 +126,7 @@ class Replica:
             os.mknod(name, kind, status.st_rdev, dir_fd=new.fd())
         fd = new.fd()
         _set_owner(fd, name, status)
-        left_out = () if content is None else _FOR_CONTENT
-        names = self._copy_attributes(old, new, name, left_out)
+        self._copy_attributes(old, new, name, tuple(key for key in names if key not in left_out))
         # Last: chown clears set-id bits, and an access list sets the group's bits.
         if not stat.S_ISLNK(status.st_mode):
             set_mode(fd, name, stat.S_IMODE(status.st_mode))
@@ -137,24 +137,14 @@ class Replica:
             self.without_content.append(new.path_of(name))
         return names
 
-    def _content_elsewhere(self, old: Folder, name: str) -> Item | None:
-        marks = Marks(old.proc_path(name), self._prefix, follow=self._prefix.startswith("trusted."))
-        moved = marks.metacopy and marks.redirect
-        return self._content_of(old.path_of(name)) if moved else None
+    def _is_moved(self, names: tuple[str, ...]) -> bool:
+        own = [self._prefix + name for name in _FOR_CONTENT]
+        return self._prefix.startswith("trusted.") and all(name in names for name in own)
 
-    def _copy_attributes(
-        self, old: Folder, new: Folder, name: str, left_out: tuple[str, ...] = ()
-    ) -> tuple[str, ...]:
+    def _copy_attributes(self, old: Folder, new: Folder, name: str, names: tuple[str, ...]) -> None:
         source, target = old.proc_path(name), new.proc_path(name)
-        try:
-            names = tuple(os.listxattr(source, follow_symlinks=False))
-        except OSError as error:
-            if error.errno != errno.ENOTSUP:
-                raise
-            return ()
         for key in names:
-            own = key.removeprefix(self._prefix) if key.startswith(self._prefix) else ""
-            if own in _OF_ONE_MOUNT or own in left_out:
+            if key.startswith(self._prefix) and key.removeprefix(self._prefix) in _OF_ONE_MOUNT:
                 continue
             value = os.getxattr(source, key, follow_symlinks=False)
             try:
@@ -162,7 +152,15 @@ class Replica:
             except PermissionError:
                 if not key.startswith(_LABELS):
                     raise
-        return names
+
+
+def _attribute_names(folder: Folder, name: str) -> tuple[str, ...]:
+    try:
+        return tuple(os.listxattr(folder.proc_path(name), follow_symlinks=False))
+    except OSError as error:
+        if error.errno != errno.ENOTSUP:
+            raise
+        return ()
 
 
 def _copy_file(old: Folder, name: str, content: Item | None, new: Folder) -> None:
