@@ -23,7 +23,7 @@ from tests.privileged.test_accept_places import mounted
 from tests.privileged.test_overlay_diff import changing, sequences, setups
 from tests.support.accepting import Stand, differences
 from tests.support.dying import dies_at
-from tests.support.examples import examples
+from tests.support.examples import every, examples
 from tests.support.overlay import OverlayHost
 
 if TYPE_CHECKING:
@@ -299,6 +299,6 @@ def test_on_another_file_system_too_a_kill_leaves_one_state_or_the_other(
             assert differences(before, stand.real(), folder_times=False) == [], step
             assert stand.diff() == changed, step
             assert os.listdir(elsewhere) == ["project"]
-        step += 1
+        step += every(3)
     assert outcomes == {"old", "new"}
     assert step > 50

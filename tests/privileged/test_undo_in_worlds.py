@@ -10,7 +10,7 @@ import pytest
 
 from tests.support import calls
 from tests.support.desks import FILES, Desk
-from tests.support.examples import examples
+from tests.support.examples import every
 from tests.support.features import requires
 from tests.support.spans import AT, Session
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 pytestmark = requires(*calls.LAYERED)
 
-# Of the moments at which a call is killed, every third is tried; all of them in a long search.
-STRIDE = 1 if examples(100) > 100 else 3
 CHANGES = "echo more >>a; rm d/c; mv d e; mkdir new; echo n >new/n; chmod 600 src/x.c"
 
 
@@ -271,7 +269,7 @@ def test_whatever_comes_after_a_kill_finds_one_state_or_the_other(
         spans = session.data / "spans"
         for path in [*spans.glob("next.json"), *spans.glob("exec-*.json")]:
             path.unlink()
-        number += STRIDE
+        number += every(3)
     assert outcomes == {"old", "new"}
     assert number > 10
 

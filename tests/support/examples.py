@@ -14,3 +14,8 @@ def examples(usual: int) -> int:
     """Return how many examples to try where a usual run tries that many."""
     factor = float(os.environ.get("SUBSTRATE_TESTS_EXAMPLES") or 1)
     return max(_FEWEST, round(usual * factor))
+
+
+def every(usual: int) -> int:
+    """Return how far to go on where a usual run tries each n-th step; 1 in a long search."""
+    return usual if examples(100) <= 100 else 1
