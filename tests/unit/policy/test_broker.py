@@ -261,8 +261,9 @@ def test_a_decision_names_its_rule_and_its_source() -> None:
 @pytest.mark.parametrize(
     ("text", "action"),
     [
-        ("r old", "deny"), ("nested old", "deny"), ("super rm -rf y", "deny"), ("super r y", "deny"),
-        ("gentle rm -rf y", "deny"), ("clean", "deny"), ("super ls", "allow"), ("gentle ls", "allow"),
+        ("r old", "deny"), ("nested old", "deny"), ("super rm -rf y", "deny"),
+        ("super r y", "deny"), ("gentle rm -rf y", "deny"), ("clean", "deny"),
+        ("super ls", "allow"), ("gentle ls", "allow"),
         ('super "$X" y', "isolate"), ("plain file", "allow"), ("super --odd rm x", "isolate"),
     ],
 )  # fmt: skip
