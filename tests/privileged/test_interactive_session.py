@@ -301,3 +301,18 @@ def test_a_denied_command_is_stopped_through_the_shell_s_own_names(place: Place)
         assert "clean: not found" in pane.screen()
         pane.run("rm -r old; ls old")
         assert "cannot access 'old'" in pane.screen()
+
+
+def test_what_is_typed_ahead_is_for_who_asks_first(place: Place) -> None:
+    with Pane(place.home / "a", place.argv, place.project, environment(place)) as pane:
+        pane.wait_for_prompt()
+        pane.type("sleep 1; read -r word; echo got $word; sleep 1")
+        pane.type("a word")
+        pane.type("echo for the prom''pt")
+        pane.press("-l", "echo not yet")
+        # Behind what the terminal echoes meanwhile, as in any terminal.
+        pane.wait_for("got a word\n")
+        pane.wait_for("for the prompt\n")
+        pane.wait_for("$ echo not yet")
+        pane.press("Enter")
+        pane.wait_for("\nnot yet\n")

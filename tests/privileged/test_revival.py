@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import select
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -49,9 +51,10 @@ def place() -> Iterator[Place]:
 def _end_world(place: Place) -> None:
     (state,) = (place.home / "state").glob("*/state.json")
     pid = json.loads(state.read_text("utf-8"))["pid"]
-    os.kill(pid, 9)
-    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text():
-        time.sleep(0.01)
+    pidfd = os.pidfd_open(pid)
+    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    assert select.select([pidfd], [], [], 30)[0]
+    os.close(pidfd)
 
 
 def _restart_machine(place: Place) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-PATIENCE_S = 25.0
+PATIENCE_S = 60.0
 # A prompt that waits: the directory and a dollar, or the sign of a command that goes on.
 PROMPT = re.compile(r"^(\S+ \$|>)$")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import shlex
 
 from substrate.policy import wrappers
 from substrate.policy.cursor import Budget, UnreadableError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z_0-9]*)=(.*)", re.DOTALL)
 DEEPEST = 16
+# Behind the text of an alias: whatever is typed there.
+_ARGUMENTS = ' "$@"'
 
 
 @record
@@ -103,7 +106,7 @@ class Unwrapper:
             return
         definition = self._definitions.get(words[0].text)
         if definition is not None and f"={name}" not in via:
-            self.text(definition, (*via, f"={name}"))
+            self.text(_with_arguments(definition, words[1:]), (*via, f"={name}"))
         self._inside(name, words, (*via, name), command)
 
     def _inside(
@@ -279,6 +282,17 @@ class Unwrapper:
         ):
             return
         self.fault("unknown-command", wrappers.UNKNOWN_BUILTINS[name], command.text)
+
+
+def _with_arguments(definition: str, arguments: tuple[Word, ...]) -> str:
+    """Return what an alias becomes with what is typed behind it, where that is known.
+
+    Else, and of a function, what it is by itself.
+    """
+    alias = definition.removesuffix(_ARGUMENTS)
+    if alias == definition or not all(word.known for word in arguments):
+        return definition
+    return " ".join((alias, *(shlex.quote(word.text) for word in arguments)))
 
 
 def program_name(word: Word) -> str | None:

@@ -62,11 +62,16 @@ class Relay:
     """Copies between the caller's terminal and a world's, until the world lets go of its own.
 
     The caller's terminal is raw meanwhile, so that Ctrl-C is a byte for the world's to judge.
-    `tail` is the end of what was shown.
+    `typed` was typed before; `tail` is the end of what was shown.
     """
 
     def __init__(
-        self, master_fd: int, budget: Budget | None = None, in_fd: int = 0, out_fd: int = 1
+        self,
+        master_fd: int,
+        budget: Budget | None = None,
+        in_fd: int = 0,
+        out_fd: int = 1,
+        typed: bytes = b"",
     ) -> None:
         self._master = master_fd
         self._budget = budget
@@ -74,6 +79,7 @@ class Relay:
         self._out = out_fd
         self._former: list[Any] | None = None
         self.tail = b""
+        self._typed = typed
 
     def __enter__(self) -> Relay:
         if os.isatty(self._in):
@@ -81,7 +87,8 @@ class Relay:
             import tty
 
             self._former = termios.tcgetattr(self._in)
-            tty.setraw(self._in)
+            # What was typed already is kept.
+            tty.setraw(self._in, termios.TCSADRAIN)
             self.copy_size()
         return self
 
@@ -118,7 +125,7 @@ class Relay:
         input that the world will not read: it waits here, never in a write. `listen` hears when
         its descriptor is readable, and may say that this is the end; returns whether it did.
         """
-        unread, is_open, said_end = b"", True, False
+        unread, is_open, said_end = self._typed, True, False
         while True:
             wanted = {self._master: select.POLLIN, pidfd: select.POLLIN}
             if listen is not None and listen.fd >= 0:
@@ -130,7 +137,8 @@ class Relay:
             ready = _poll(wanted, 0 if said_end else None)
             if listen is not None and listen.fd in ready:
                 said_end = listen.hear()
-            if self._in in ready:
+            # From the end on, what is typed is for who asks next.
+            if self._in in ready and not said_end:
                 unread, is_open = self._read_input()
             if unread and ready.get(self._master, 0) & select.POLLOUT:
                 unread = unread[self._write_input(unread) :]

@@ -176,11 +176,11 @@ def test_any_value_of_a_variable_survives(value: str) -> None:
     [
         [],
         [b"0", b"/", b"", b"a", b"b", b"c", b"d", b"e"],
-        [b"0", b"/", b"", b"a", b"b", b"c", b"d", b"e", b"", b"more"],
-        [b"x", b"/", b"", b"a", b"b", b"c", b"d", b"e", b""],
-        [b"-1", b"/", b"", b"a", b"b", b"c", b"d", b"e", b""],
-        [b"9999", b"/", b"", b"a", b"b", b"c", b"d", b"e", b""],
-        [b"\xff"] * 9,
+        [b"0", b"/", b"", b"a", b"b", b"c", b"d", b"e", b"", b"", b"more"],
+        [b"x", b"/", b"", b"a", b"b", b"c", b"d", b"e", b"", b""],
+        [b"-1", b"/", b"", b"a", b"b", b"c", b"d", b"e", b"", b""],
+        [b"9999", b"/", b"", b"a", b"b", b"c", b"d", b"e", b"", b""],
+        [b"\xff"] * 10,
     ],
 )
 def test_what_is_no_hand_over_is_none(fields: list[bytes]) -> None:

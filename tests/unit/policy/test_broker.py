@@ -238,7 +238,7 @@ def test_an_exact_argv_is_judged_without_a_shell() -> None:
 def test_names_of_the_session_are_judged_by_what_they_run() -> None:
     broker = Broker(policy(DENIES_RM))
     names = {"x": 'rm "$@"', "wipe": "rm -rf .", "ls": 'ls --color "$@"'}
-    assert broker.judge_text("x -rf y", names).decision.action == "isolate"
+    assert broker.judge_text("x -rf y", names).decision.action == "deny"
     assert broker.judge_text("sudo wipe", names).decision.action == "deny"
     assert broker.judge_text("ls", names).decision.action == "allow"
 
@@ -256,3 +256,21 @@ def test_a_decision_names_its_rule_and_its_source() -> None:
     assert decision["command"] == "rm -rf y"
     assert decision["reason"] == "'rm -rf y' (through sudo) is 'rm -rf *'"
     assert [part.action for part in judgement.parts] == ["allow", "allow", "deny"]
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("r old", "deny"), ("nested old", "deny"), ("super rm -rf y", "deny"),
+        ("super r y", "deny"), ("gentle rm -rf y", "deny"), ("clean", "deny"),
+        ("super ls", "allow"), ("gentle ls", "allow"),
+        ('super "$X" y', "isolate"), ("plain file", "allow"), ("super --odd rm x", "isolate"),
+    ],
+)  # fmt: skip
+def test_an_alias_is_judged_with_what_is_typed_behind_it(text: str, action: str) -> None:
+    definitions = {
+        "r": 'rm -rf "$@"', "nested": 'r "$@"', "super": 'sudo "$@"', "gentle": 'nice -n 5 "$@"',
+        "plain": 'rm "$@"', "clean": "{ \n    echo begin;\n    r old\n}",
+    }  # fmt: skip
+    broker = Broker(policy('cmd_denied: ["rm -rf *"]\n'))
+    assert broker.judge_text(text, definitions).decision.action == action

@@ -13,6 +13,8 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.filters import completion_is_selected
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.input.typeahead import get_typeahead, store_typeahead
+from prompt_toolkit.input.vt100_parser import Vt100Parser
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.styles import Style
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from prompt_toolkit.document import Document
     from prompt_toolkit.formatted_text import StyleAndTextTuples
+    from prompt_toolkit.key_binding.key_processor import KeyPress
 
     from substrate.api.inprocess import InProcessWorld
     from substrate.cli.front.interactive import Shell
@@ -87,6 +90,18 @@ class Editor:
                 continue
             except EOFError:
                 return None
+
+    def take_typed(self) -> str:
+        """Return what was typed behind the command, and is not for a prompt yet."""
+        keys = get_typeahead(self._session.input)
+        return "".join(key.data for key in keys)
+
+    def give_typed(self, text: str) -> None:
+        """Let the next prompt begin with what was typed before it."""
+        keys: list[KeyPress] = []
+        parser = Vt100Parser(keys.append)
+        parser.feed_and_flush(text)
+        store_typeahead(self._session.input, keys)
 
     def _prompt(self) -> StyleAndTextTuples:
         state = self._shell.state

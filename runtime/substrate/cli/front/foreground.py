@@ -38,7 +38,7 @@ def wants_terminal() -> bool:
 
 
 class Foreground:
-    """Attends one command in the foreground; `listen` as in `Relay.run`.
+    """Attends one command in the foreground; `listen` and `typed` as the `Relay` has them.
 
     When `listen` says the end of a command that goes on, that is `left_running`: who attended it
     has its terminal and must reap it.
@@ -49,7 +49,9 @@ class Foreground:
         timeout_s: float | None = None,
         listen: Listener | None = None,
         budget: Budget | None = None,
+        typed: bytes = b"",
     ) -> None:
+        self._typed = typed
         self._timeout_s = timeout_s
         self._listen = listen
         self._budget = budget
@@ -59,7 +61,7 @@ class Foreground:
 
     def attend(self, start: Start, *, terminal: bool) -> Ended:
         """Start the command and stay with it to its end."""
-        presence = _Presence(self._budget, terminal=terminal)
+        presence = _Presence(self._budget, self._typed, terminal=terminal)
         descriptors, ours, theirs = _streams(terminal=terminal, counted=self._budget is not None)
         try:
             started = start(descriptors, terminal, presence.enter)
@@ -124,8 +126,9 @@ def _wait_on(_number: int, _frame: object) -> None:
 class _Presence:
     """Signals are passed on and the terminal is relayed, from before the program runs."""
 
-    def __init__(self, budget: Budget | None, *, terminal: bool) -> None:
+    def __init__(self, budget: Budget | None, typed: bytes, *, terminal: bool) -> None:
         self._budget = budget
+        self._typed = typed
         self._terminal = terminal
         self._relay: Relay | None = None
         self._signals: ForwardedSignals | None = None
@@ -134,7 +137,7 @@ class _Presence:
         """Be there, for a process that waits to run its program."""
         if self._terminal:
             keyboard = 0 if os.isatty(0) else 1
-            self._relay = Relay(started.master_fd, self._budget, keyboard, 1)
+            self._relay = Relay(started.master_fd, self._budget, keyboard, 1, self._typed)
             self._relay.__enter__()
         resize = None if self._relay is None else self._relay.copy_size
         self._signals = ForwardedSignals(

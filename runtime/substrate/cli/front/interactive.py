@@ -7,6 +7,7 @@ own. Words that begin with a colon are for this program: `:diff` is `substrate d
 from __future__ import annotations
 
 import gc
+import os
 
 from substrate.api.records import ExecRequest
 from substrate.cli.front.calls import (
@@ -53,7 +54,9 @@ def converse(arguments: Arguments) -> int:
         if line is None:
             shell.leave()
         elif line.strip():
+            shell.typed = editor.take_typed()
             shell.take(line)
+            editor.give_typed(shell.typed)
     return shell.state.status
 
 
@@ -69,6 +72,8 @@ class Shell:
         self.jobs = Jobs()
         self.last: ExecResult | None = None
         self.has_left = False
+        # What was typed while nobody asked for it: for the next command, or the next prompt.
+        self.typed = ""
         self._was_warned = False
 
     def news(self) -> str:
@@ -122,7 +127,8 @@ class Shell:
                 pty=True,
                 timeout_s=self._world.judge.timeout(timeout_of(self._arguments)),
             )
-            foreground = Foreground(request.timeout_s, handover, budget)
+            typed, self.typed = os.fsencode(self.typed), ""
+            foreground = Foreground(request.timeout_s, handover, budget, typed)
             result = self._world.exec_attended(
                 request,
                 foreground,
@@ -142,6 +148,7 @@ class Shell:
             status = 0 if report is None else report.state.status
         if report is not None:
             self.state = report.state
+            self.typed = report.typed
             if report.has_left:
                 self.leave()
             else:

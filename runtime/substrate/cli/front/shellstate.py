@@ -36,7 +36,7 @@ _FUNCTION = re.compile(r"^(\S+) \(\) *$", re.MULTILINE)
 
 # More is no state of a shell; then the one before is kept.
 LONGEST_REPORT = 1 << 22
-_FIELDS = 9
+_FIELDS = 10
 
 # What bash sets itself, or what is about one command only.
 _OWN_VARIABLES = (
@@ -105,6 +105,16 @@ __substrate_end() {{
         builtin printf '\\0'
         builtin printf '%s\\n' "$!"
         builtin jobs -l
+        builtin printf '\\0'
+        # What was typed and nobody read is for the next prompt. Never stopped by the terminal.
+        builtin trap '' TTIN TTOU
+        for (( __substrate_n = 0; __substrate_n < 16; __substrate_n++ )); do
+            [[ -t 0 ]] || break
+            IFS= builtin read -r -s -t 0.002 -d '' -N 4096 __substrate_typed
+            # Over when the time is, and nothing came in it.
+            (( $? > 128 )) && [[ ! $__substrate_typed ]] && break
+            builtin printf %s "$__substrate_typed"
+        done
         builtin printf '\\0'
     }} >&{REPORT_FD}
 {jobwords.STAY}
@@ -195,13 +205,14 @@ def _read_aliases(text: str) -> Iterator[tuple[str, str]]:
 class Report:
     """How a shell handed over: its own word for its status, whether it was told to exit, its jobs.
 
-    `last_pid` is its `$!`, 0 for none.
+    `last_pid` is its `$!`, 0 for none; `typed` is what was typed and nobody has read.
     """
 
     state: ShellState
     has_left: bool
     jobs: tuple[Job, ...] = ()
     last_pid: int = 0
+    typed: str = ""
 
 
 def read_report(fields: Sequence[bytes]) -> Report | None:
@@ -209,11 +220,11 @@ def read_report(fields: Sequence[bytes]) -> Report | None:
     if len(fields) != _FIELDS:
         return None
     words = [os.fsdecode(field) for field in fields]
-    status, directory, left, variables, functions, traps, aliases, options, jobs = words
+    status, directory, left, variables, functions, traps, aliases, options, jobs, typed = words
     if not (status.isascii() and status.isdigit() and len(status) <= 3):
         return None
     functions = jobwords.without_words(functions)
     state = ShellState(directory, variables, functions, traps, aliases, options, int(status))
     last, _, listed = jobs.partition("\n")
     last_pid = int(last) if last.isascii() and last.isdigit() and len(last) < 12 else 0
-    return Report(state, left == "left", tuple(read_jobs(listed)), last_pid)
+    return Report(state, left == "left", tuple(read_jobs(listed)), last_pid, typed)
