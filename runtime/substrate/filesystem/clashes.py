@@ -22,7 +22,7 @@ def _claims(diff: FsDiff) -> dict[str, bool]:
 
     What is changed below a directory takes a copy of the directory's mode and owner along.
     """
-    claims: dict[str, bool] = {}
+    claims = dict.fromkeys(diff.touched, False)
     for entry in diff.entries:
         whole = entry.change in {WRITE, DELETE, RENAME, META} or entry.kind_before not in {
             "",
