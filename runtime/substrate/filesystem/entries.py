@@ -75,6 +75,15 @@ class Entry:
         self.item: Item | None = None
         self.before: Item | None = None
 
+    def come_from(self, before: Item) -> None:
+        """Note what was there before."""
+        self.before = before
+        self.kind_before = before.kind
+        self.size_before = before.status.st_size
+        origin = before.path
+        if origin not in {self.path, ""}:
+            self.origin = origin
+
     def __repr__(self) -> str:
         return f"Entry({self.change} {self.path!r} {self.kind} {self.mode:04o})"
 

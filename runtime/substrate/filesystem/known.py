@@ -93,7 +93,7 @@ class Known:
         ]
         temporary = self._path + ".new"
         with open(temporary, "wb") as file:
-            file.write(jsontext.dumps(rows).encode())
+            file.write(jsontext.dumps_line(rows).encode())
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self._path)

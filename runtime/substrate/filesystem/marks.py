@@ -38,14 +38,25 @@ class Marks:
         means nothing.
         """
         self._prefix = prefix
-        self.names = _list(where)
-        self.opaque = _text(where, prefix + "opaque") if prefix + "opaque" in self.names else ""
-        self.redirect = ""
+        self.names = names = _list(where)
+        self.opaque = self.redirect = ""
         self.metacopy = False
-        if follow and self.names:
-            self.metacopy = prefix + "metacopy" in self.names
-            if prefix + "redirect" in self.names:
+        if not names:
+            return
+        if prefix + "opaque" in names:
+            self.opaque = _text(where, prefix + "opaque")
+        if follow:
+            self.metacopy = prefix + "metacopy" in names
+            if prefix + "redirect" in names:
                 self.redirect = _text(where, prefix + "redirect")
+
+    @property
+    def others(self) -> bool:
+        """Whether there are attributes that are not the overlay's own."""
+        for name in self.names:
+            if not name.startswith(self._prefix) or name.startswith(self._prefix + "overlay."):
+                return True
+        return False
 
     @property
     def impure(self) -> bool:
@@ -96,15 +107,17 @@ def inode_of_handle(value: bytes) -> int:
     return 0
 
 
-def visible_attributes(folder: Folder, name: str, prefix: str) -> dict[str, bytes]:
-    """Return the attributes a process in the world sees on an entry, or on the folder for "".
+def visible_attributes(
+    where: str | int, prefix: str, names: list[str] | None = None
+) -> dict[str, bytes]:
+    """Return the attributes a process in the world sees on a path or descriptor.
 
     An overlay hides its own and unescapes those of an overlay inside it; here both keep their
-    stored names, which is the same for comparing two of them.
+    stored names, which is the same for comparing two of them. `names`: all that there are, where
+    they have been listed before.
     """
-    where = folder.proc_path(name) if name else folder.fd()
     found: dict[str, bytes] = {}
-    for key in _list(where):
+    for key in _list(where) if names is None else names:
         if key.startswith(prefix) and not key.startswith(prefix + "overlay."):
             continue
         found[key] = _get(where, key) or b""
