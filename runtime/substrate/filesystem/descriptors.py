@@ -129,12 +129,6 @@ class Folder:
         """
         return f"/proc/self/fd/{self.fd()}/{name}"
 
-    def close(self) -> None:
-        """Close the descriptor until it is asked for again."""
-        fd, self.open_fd = self.open_fd, -1
-        if fd >= 0:
-            os.close(fd)
-
     def _reopen(self) -> int:
         tree = self.tree
         missing: list[Folder] = []
@@ -175,7 +169,9 @@ class Folder:
         """
         tree = self.tree
         status = os.fstat(fd)
-        if self._inode != status.st_ino or self._device != status.st_dev:
+        if self._inode < 0 and status.st_dev == tree.device:
+            self._device, self._inode = status.st_dev, status.st_ino
+        elif self._inode != status.st_ino or self._device != status.st_dev:
             try:
                 self._recognise(fd, status)
             except BaseException:
@@ -186,14 +182,15 @@ class Folder:
             kept = tree.kept
             kept.append(self)
             if len(kept) > KEPT:
-                kept.pop(0).close()
+                oldest = kept.pop(0)
+                os.close(oldest.open_fd)
+                oldest.open_fd = -1
         return status
 
     def _recognise(self, fd: int, status: os.stat_result) -> None:
         if self.was_opened:
             raise FileNotFoundError(errno.ENOENT, "exchanged while it was read", self.path)
-        if status.st_dev != self.tree.device:
-            self.tree.check_same_mount(self.path, fd)
+        self.tree.check_same_mount(self.path, fd)
         self._device, self._inode = status.st_dev, status.st_ino
 
 
@@ -224,7 +221,8 @@ class Tree:
     def close(self) -> None:
         """Close every descriptor of the tree."""
         for folder in self.kept:
-            folder.close()
+            os.close(folder.open_fd)
+            folder.open_fd = -1
         self.kept.clear()
         if self.root_fd >= 0:
             os.close(self.root_fd)

@@ -185,8 +185,7 @@ def _entries(walk: Walk, pairs: Pairs) -> list[Entry]:
     items = walk.items_of_renames | pairs.items_of_renames
     for old, new in (walk.renames | pairs.renames).items():
         item = items[new]
-        entry = Entry(RENAME, new, item.kind, item.status)
-        entry.item = item
+        entry = Entry(RENAME, new, item.kind, item.status, item)
         entry.origin = old
         _complete(entry, prefix)
         entries.append(entry)

@@ -56,7 +56,14 @@ class Item:
         status: os.stat_result,
         marks: Marks | None = None,
         at: str | None = None,
+        unread: tuple[Merged, list[Part]] | None = None,
     ) -> None:
+        """Take what is known; `unread` is how to find the rest when somebody asks for it.
+
+        That is the marks and the place of the content, and `unread` the parts of the directory
+        from the one that has the item down. Most changed files differ from what was before at
+        first sight.
+        """
         self.at = at
         self.folder = folder
         self.name = name
@@ -66,15 +73,7 @@ class Item:
         self._marks = marks
         self._data: Item | None = None
         self._data_missing = False
-        self._unread: tuple[Merged, list[Part]] | None = None
-
-    def read_later(self, merged: Merged, parts: list[Part]) -> None:
-        """Have the marks and the place of the content read when somebody asks for them.
-
-        `parts` are those from the one that has the item down. Most changed files differ from what
-        was before at first sight.
-        """
-        self._unread = (merged, parts)
+        self._unread = unread
 
     @property
     def marks(self) -> Marks | None:

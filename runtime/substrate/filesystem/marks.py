@@ -29,34 +29,31 @@ _HANDLE_START = 21
 class Marks:
     """What the overlay noted about one entry of the upper directory."""
 
-    __slots__ = ("_prefix", "metacopy", "names", "opaque", "redirect")
+    __slots__ = ("_prefix", "metacopy", "names", "opaque", "others", "redirect")
 
     def __init__(self, where: str | int, prefix: str, *, follow: bool) -> None:
         """Read the marks of a path or descriptor; `follow`: redirect and metacopy count.
 
         With the mount option `userxattr` the kernel follows neither, so there such an attribute
-        means nothing.
+        means nothing. `others`: whether there are attributes that are not the overlay's own.
         """
         self._prefix = prefix
         self.names = names = _list(where)
         self.opaque = self.redirect = ""
-        self.metacopy = False
-        if not names:
-            return
-        if prefix + "opaque" in names:
-            self.opaque = _text(where, prefix + "opaque")
-        if follow:
-            self.metacopy = prefix + "metacopy" in names
-            if prefix + "redirect" in names:
-                self.redirect = _text(where, prefix + "redirect")
-
-    @property
-    def others(self) -> bool:
-        """Whether there are attributes that are not the overlay's own."""
-        for name in self.names:
-            if not name.startswith(self._prefix) or name.startswith(self._prefix + "overlay."):
-                return True
-        return False
+        self.metacopy = self.others = False
+        for name in names:
+            if not name.startswith(prefix):
+                self.others = True
+                continue
+            word = name[len(prefix) :]
+            if word == "opaque":
+                self.opaque = _text(where, name)
+            elif word.startswith("overlay."):
+                self.others = True
+            elif follow and word == "metacopy":
+                self.metacopy = True
+            elif follow and word == "redirect":
+                self.redirect = _text(where, name)
 
     @property
     def impure(self) -> bool:

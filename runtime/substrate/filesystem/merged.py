@@ -67,15 +67,11 @@ class Part:
     def looks_like(self, other: Part) -> bool:
         """Whether neither has attributes to be seen, and they are equal; mostly it is so."""
         one, two = self.status, other.status
-        return (
-            one is not None
-            and two is not None
-            and one.st_mode == two.st_mode
-            and one.st_uid == two.st_uid
-            and one.st_gid == two.st_gid
-            and not self.marks.others
-            and not other.marks.others
-        )
+        if one is None or two is None or one.st_mode != two.st_mode:
+            return False
+        if one.st_uid != two.st_uid or one.st_gid != two.st_gid:
+            return False
+        return not self.marks.others and not other.marks.others
 
     def item(self, path: str) -> Item:
         """Return the directory as an item, at `path` in the merged tree."""
@@ -143,7 +139,8 @@ class Directory:
         for number, part in enumerate(self.parts):
             status = part.folder.stat(name)
             if status is not None:
-                if self.merged.is_whiteout(part, name, status):
+                # All whiteouts are empty.
+                if not status.st_size and self.merged.is_whiteout(part, name, status):
                     return None
                 return self.merged.item(self.parts, number, name, status, self.path_of(name))
         return None
@@ -251,10 +248,10 @@ class Merged:
     ) -> Item:
         """Return what the part at `position` has under a name, and is not a whiteout."""
         part = parts[position]
-        item = Item(part.folder, name, status, at=path)
-        if part.level != self.bottom:
-            item.read_later(self, parts[position:] if position else parts)
-        return item
+        if part.level == self.bottom:
+            return Item(part.folder, name, status, None, path)
+        unread = (self, parts[position:] if position else parts)
+        return Item(part.folder, name, status, None, path, unread)
 
     def lookup(
         self, parts: list[Part], name: str, path: str, known: os.stat_result | None = None
@@ -302,8 +299,10 @@ class Merged:
             if inner is False:
                 break
             found.append(inner)
-            redirect = self._folder_goes_on(inner)
-            if redirect is None:
+            if part.level == self.bottom or inner.marks.opaque == "y":
+                break
+            redirect = inner.marks.redirect
+            if redirect and not _leads_down(redirect):
                 break
             if redirect.startswith("/"):
                 below, path = self._at(part, redirect, path, folder=True)
@@ -341,15 +340,8 @@ class Merged:
             return path
         return f"{path.rpartition('/')[0]}/{name}" if "/" in path else name
 
-    def _folder_goes_on(self, part: Part) -> str | None:
-        """Return under which name layers further down belong to a directory; "" is its own."""
-        if part.level == self.bottom or part.marks.opaque == "y":
-            return None
-        redirect = part.marks.redirect
-        return redirect if not redirect or _leads_down(redirect) else None
-
     def _file_goes_on(self, part: Part, hit: Hit) -> str | None:
-        """Return the same of a file."""
+        """Return under which name layers further down belong to a file; "" is its own."""
         if part.level == self.bottom:
             return None
         marks = hit.marks = self.marks_of_file(part, hit.name)

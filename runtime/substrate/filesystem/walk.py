@@ -296,12 +296,8 @@ class Walk:
         before: Item | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
-        entry = Entry(change, path, after.kind, after.status)
-        entry.item = after
-        if before is not None:
-            entry.come_from(before)
-        if notes:
-            entry.notes = notes
+        entry = Entry(change, path, after.kind, after.status, after, before)
+        entry.notes = notes
         self.found.append(entry)
 
     def _changed_metadata(self, path: str, after: Item, before: Item) -> None:
