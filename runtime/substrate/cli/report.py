@@ -10,6 +10,7 @@ Nothing else prints errors. A verb raises, or calls `warn` for what was had in p
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -35,6 +36,8 @@ _LOG_FLAGS = (
     | os.O_NOCTTY
     | os.O_NONBLOCK
 )
+_FULL = "`df -h` and `df -i` show which file system is full"
+_ROOM_HINTS = {errno.ENOSPC: _FULL, errno.EDQUOT: "`quota -v` shows whose quota is full"}
 # runc's callers name these, and they are symbolic links.
 _STANDARD_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
 
@@ -119,7 +122,8 @@ class Reporter:
             return error.message, error.hint, error.status
         if isinstance(error, OSError) and error.strerror:
             names = [_text(name) for name in (error.filename, error.filename2) if name is not None]
-            return ": ".join([*names, error.strerror]), self._debug_hint("where it happened"), 1
+            hint = _ROOM_HINTS.get(error.errno or 0) or self._debug_hint("where it happened")
+            return ": ".join([*names, error.strerror]), hint, 1
         message = f"internal error: {type(error).__name__}: {error}"
         return message, self._debug_hint("the traceback to report"), self.own_failure
 
