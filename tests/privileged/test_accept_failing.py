@@ -9,8 +9,8 @@ import pytest
 
 from tests.privileged.test_accept_killed import WHERE, is_same, prepared
 from tests.support.accepting import Stand, differences
-from tests.support.failing import fails
 from tests.support.examples import examples
+from tests.support.failing import fails
 from tests.support.overlay import OverlayHost
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """A call in a forked child whose n-th lasting step fails: a disk or a quota is full, or broken.
 
-    fails(n, act, errno)                from there on nothing can be made that needs room
-    fails(n, act, errno, once=True)     this one call fails, whatever it is
+fails(n, act, errno)                from there on nothing can be made that needs room
+fails(n, act, errno, once=True)     this one call fails, whatever it is
 """
 
 from __future__ import annotations
