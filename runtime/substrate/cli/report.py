@@ -10,7 +10,6 @@ Nothing else prints errors. A verb raises, or calls `warn` for what was had in p
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 
@@ -36,8 +35,6 @@ _LOG_FLAGS = (
     | os.O_NOCTTY
     | os.O_NONBLOCK
 )
-_FULL = "`df -h` and `df -i` show which file system is full"
-_ROOM_HINTS = {errno.ENOSPC: _FULL, errno.EDQUOT: "`quota -v` shows whose quota is full"}
 # runc's callers name these, and they are symbolic links.
 _STANDARD_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
 
@@ -122,7 +119,7 @@ class Reporter:
             return error.message, error.hint, error.status
         if isinstance(error, OSError) and error.strerror:
             names = [_text(name) for name in (error.filename, error.filename2) if name is not None]
-            hint = _ROOM_HINTS.get(error.errno or 0) or self._debug_hint("where it happened")
+            hint = _room_hint(error) or self._debug_hint("where it happened")
             return ": ".join([*names, error.strerror]), hint, 1
         message = f"internal error: {type(error).__name__}: {error}"
         return message, self._debug_hint("the traceback to report"), self.own_failure
@@ -183,6 +180,15 @@ reporter = Reporter("substrate-runtime")
 def warn(message: str) -> None:
     """Tell the person, once, of something that was had only in part."""
     reporter.warn(message)
+
+
+def _room_hint(error: OSError) -> str:
+    import errno
+
+    if error.errno == errno.EDQUOT:
+        return "`quota -v` shows whose quota is full"
+    full = error.errno == errno.ENOSPC
+    return "`df -h` and `df -i` show which file system is full" if full else ""
 
 
 def _text(name: object) -> str:
