@@ -204,7 +204,7 @@ SETTINGS = settings(
     setup=[["mkdir", "a"], ["write", "a/x", "one"], ["mkdir", "b"], ["write", "b/x", "two"]],
     actions=[["exchange", "a", "b"], ["append", "b/x", "1"]],
 )
-@settings(SETTINGS, max_examples=int(os.environ.get("SUBSTRATE_DIFF_EXAMPLES", "300")))
+@settings(SETTINGS, max_examples=examples(300))
 @given(setup=setups, actions=sequences)
 def test_diff_is_what_a_walk_before_and_after_finds(
     host: OverlayHost, setup: list[list[Any]], actions: list[list[Any]]

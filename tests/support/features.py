@@ -19,6 +19,7 @@ import pytest
 
 from substrate.host.probes import PROBES
 from substrate.host.probes import missing as missing_on_host
+from tests.support import images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -47,21 +48,29 @@ def _rootless_user() -> str:
 
 def _project_quotas() -> str:
     """Try a file system of our own that keeps project quotas."""
+    return _file_system("ext4", ("-O", "project,quota"), "prjquota")
+
+
+def _user_quotas() -> str:
+    return _file_system("ext4", ("-O", "quota"), "usrquota")
+
+
+def _file_system(kind: str, options: tuple[str, ...] = (), how: str = "rw") -> str:
+    """Try a file system of our own in a file."""
     if _in_machine():
         # Nobody else's kernel.
-        subprocess.run(["modprobe", "-a", "loop", "quota_v2"], check=False)
+        subprocess.run(["modprobe", "-qa", "loop", "quota_v2", kind], check=False)
     with tempfile.TemporaryDirectory(prefix="sw-") as folder:
-        image, point = f"{folder}/image", f"{folder}/point"
+        point = f"{folder}/point"
         os.mkdir(point)
-        with open(image, "wb") as file:
-            file.truncate(8 << 20)
-        mount = (
-            f"mkfs.ext4 -q -O project,quota {image} && mount -o loop,prjquota {image} {point}"
-            f" && umount {point}"
-        )
+        try:
+            images.make(f"{folder}/image", kind, *options)
+        except (OSError, subprocess.CalledProcessError) as error:
+            return f"no {kind} can be made: {error}"
+        mount = f"mount -o loop,{how} {folder}/image {point} && umount {point}"
         words = ["unshare", "--mount", "--propagation=private", "sh", "-c", mount]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
-    return "" if done.returncode == 0 else f"no ext4 with prjquota: {done.stderr.strip()}"
+    return "" if done.returncode == 0 else f"no {kind} with {how}: {done.stderr.strip()}"
 
 
 def _no_controllers() -> str:
@@ -82,6 +91,8 @@ _TEST_FEATURES: dict[str, Callable[[], str]] = {
     "rootless_user": _rootless_user,
     "no_cgroup2_controllers": _no_controllers,
     "project_quotas": _project_quotas,
+    "user_quotas": _user_quotas,
+    **{f"file_system.{kind}": functools.partial(_file_system, kind) for kind in images.KINDS},
     "machines": _machines,
     "gcc": lambda: _program("gcc"),
     "tmux": lambda: _program("tmux") or _program("less"),

@@ -119,7 +119,8 @@ class Reporter:
             return error.message, error.hint, error.status
         if isinstance(error, OSError) and error.strerror:
             names = [_text(name) for name in (error.filename, error.filename2) if name is not None]
-            return ": ".join([*names, error.strerror]), self._debug_hint("where it happened"), 1
+            hint = _room_hint(error) or self._debug_hint("where it happened")
+            return ": ".join([*names, error.strerror]), hint, 1
         message = f"internal error: {type(error).__name__}: {error}"
         return message, self._debug_hint("the traceback to report"), self.own_failure
 
@@ -179,6 +180,15 @@ reporter = Reporter("substrate-runtime")
 def warn(message: str) -> None:
     """Tell the person, once, of something that was had only in part."""
     reporter.warn(message)
+
+
+def _room_hint(error: OSError) -> str:
+    import errno
+
+    if error.errno == errno.EDQUOT:
+        return "`quota -v` shows whose quota is full"
+    full = error.errno == errno.ENOSPC
+    return "`df -h` and `df -i` show which file system is full" if full else ""
 
 
 def _text(name: object) -> str:

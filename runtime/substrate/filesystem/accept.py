@@ -275,8 +275,11 @@ def _without(chosen: list[Entry], kept: set[str]) -> list[Entry]:
     above = {path[:end] for path in stays for end in range(len(path)) if path[end] == "/"}
 
     def touches(entry: Entry) -> bool:
-        if any(entry.path == path or entry.path.startswith(path + "/") for path in kept):
-            return True
+        path = entry.path
+        while path:
+            if path in kept:
+                return True
+            path = path.rpartition("/")[0]
         return entry.change in {DELETE, MOD} and host_path(entry) in above
 
     return [entry for entry in chosen if not touches(entry)]

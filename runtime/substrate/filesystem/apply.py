@@ -213,7 +213,9 @@ class Hands:
             old.mtime_ns if now.mtime_ns == new.mtime_ns else now.mtime_ns,
             old.attributes if now.attributes == new.attributes else now.attributes,
         )
-        set_metadata(fd, name, wanted)
+        if wanted != now:
+            # Nothing else may happen to what was never set: it would look like the host's change.
+            set_metadata(fd, name, wanted)
 
     def _rescue_changed(self, operation: Operation) -> None:
         """Keep what came out of the project if it is not what was put in."""

@@ -20,7 +20,6 @@ from substrate.filesystem.entries import (
     Entry,
     make_diff,
 )
-from substrate.filesystem.marks import visible_attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def _identity(item: Item, prefix: str) -> tuple[object, ...]:
     else:
         content = (item.kind, status.st_ino, status.st_size, status.st_mtime_ns, status.st_rdev)
     try:
-        attributes = sorted(visible_attributes(item.folder, item.name, prefix).items())
+        attributes = sorted(item.attributes(prefix).items())
     except OSError:
         attributes = []
     metadata = (status.st_mode, status.st_uid, status.st_gid, repr(attributes))

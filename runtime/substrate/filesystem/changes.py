@@ -131,9 +131,10 @@ class LayerChanges:
         """Whether an overlay made the item from a file of the project or of a lower layer."""
         if self.in_project(item) or not item.name:
             return False
-        if item.marks is None:
-            item.marks = self._merged.marks_of(item.folder, item.name)
-        return item.marks.copied_up
+        marks = item.marks
+        if marks is None:
+            marks = item.marks = self._merged.marks_of(item.folder, item.name)
+        return marks.copied_up
 
     def may_come_from_layer(self, item: Item) -> bool:
         """Whether what an item was made from may be in a layer and not in the project."""

@@ -37,6 +37,7 @@ def choose(entries: Sequence[Entry], wanted: Sequence[str], *, parents: bool = T
             raise UsageError(message, "substrate-runtime diff ID lists what has")
         chosen.update(id(entry) for entry in found)
     if parents:
+        _add_inside(entries, chosen)
         return _with_parents(entries, chosen)
     return [entry for entry in entries if id(entry) in chosen]
 
@@ -83,6 +84,18 @@ def _through_stars(pattern: list[str], places: set[int]) -> set[int]:
             place += 1  # noqa: PLW2901 -- on through stars in a row
             found.add(place)
     return found
+
+
+def _add_inside(entries: Sequence[Entry], chosen: set[int]) -> None:
+    """Add what was in directories that are replaced, which in a moved one has other paths."""
+    inside = tuple(
+        (entry.origin or entry.path) + "/"
+        for entry in entries
+        if id(entry) in chosen and entry.kind_before == "dir" and entry.kind != "dir"
+    )
+    if inside:
+        gone = (e for e in entries if e.change == DELETE and e.path.startswith(inside))
+        chosen.update(map(id, gone))
 
 
 def _with_parents(entries: Sequence[Entry], chosen: set[int]) -> list[Entry]:

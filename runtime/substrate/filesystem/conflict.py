@@ -46,6 +46,14 @@ class ThreeWay:
         self._project = project
         self._known = known
         self._inodes: set[int] | None = None
+        entries = changes.diff.entries
+        # Whether files of the project are changed or removed, or made anew with the content of one
+        # that was moved away, which is told as touched; and the files that keep a name.
+        self._displaces = any(
+            e.change in {MOD, DELETE, TOUCHED} and e.kind_before != "dir" for e in entries
+        )
+        others = (e.item for e in entries if e.change != WRITE)
+        self._remaining = {_file_key(item) for item in others if item is not None}
 
     def conflicts(self, entries: Iterable[Entry]) -> dict[str, str]:
         """Return path -> what the host did, for every entry that is not clean."""
@@ -139,14 +147,9 @@ class ThreeWay:
         if not self._known.is_empty:
             # An accept of a part may have displaced it.
             return True
-        for entry in self._changes.diff.entries:
-            # Touched may be a new file with the content of the one that was moved away.
-            if entry.change in {MOD, DELETE, TOUCHED} and entry.kind_before != "dir":
-                return True
-            other = entry.item
-            if entry.change != WRITE and other is not None and _is_same_file(other, item):
-                return True
-        return False
+        if self._displaces:
+            return True
+        return _file_key(item) in self._remaining
 
     def _other_inode(self, entry: Entry, status: os.stat_result) -> str:
         inode = 0 if entry.item is None else self._changes.first_origin(entry.item)
@@ -159,6 +162,5 @@ class ThreeWay:
         return self._changes.seen_ns(entry.item, host_path(entry), status)
 
 
-def _is_same_file(one: Item, two: Item) -> bool:
-    first, second = one.status, two.status
-    return (first.st_dev, first.st_ino) == (second.st_dev, second.st_ino)
+def _file_key(item: Item) -> tuple[int, int]:
+    return item.status.st_dev, item.status.st_ino

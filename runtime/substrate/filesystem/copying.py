@@ -13,7 +13,6 @@ import stat
 from substrate.errors import SubstrateError
 from substrate.filesystem.compare import OPEN_FILE
 from substrate.filesystem.layers import OVERLAY_PREFIXES
-from substrate.filesystem.marks import visible_attributes
 from substrate.kernel.files import clone_content
 from substrate.record import record
 
@@ -40,7 +39,7 @@ class Metadata:
 
 def metadata_of(item: Item) -> Metadata:
     """Return the metadata of an item, without an overlay's own attributes."""
-    found = visible_attributes(item.folder, item.name, OVERLAY_PREFIXES[0])
+    found = item.attributes(OVERLAY_PREFIXES[0])
     return _metadata(item.status, found)
 
 

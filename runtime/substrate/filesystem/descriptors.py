@@ -36,14 +36,15 @@ def is_gone(error: OSError) -> bool:
 class Folder:
     """One directory of a tree, opened when its descriptor is asked for."""
 
-    __slots__ = ("_identity", "_name", "parent", "path", "tree")
+    __slots__ = ("_device", "_inode", "name", "open_fd", "parent", "path", "tree")
 
     def __init__(self, tree: Tree, parent: Folder | None, name: str) -> None:
         self.tree = tree
-        self.path: str = name if parent is None else parent.path_of(name)
+        self.path: str = f"{parent.path}/{name}" if parent is not None and parent.path else name
         self.parent = parent
-        self._name = name
-        self._identity: tuple[int, int] | None = None
+        self.name = name
+        self.open_fd = -1
+        self._device = self._inode = -1
 
     def child(self, name: str) -> Folder:
         """Return the folder called `name` in this one; whether it is there shows later."""
@@ -59,8 +60,39 @@ class Folder:
         Raises `FileNotFoundError` when it has been moved, removed or replaced, and
         `UnsupportedError` when another file system is mounted there.
         """
-        kept = self.tree.kept.get(self)
-        return self._reopen() if kept is None else kept
+        return self.open_fd if self.open_fd >= 0 else self._reopen()
+
+    @property
+    def was_opened(self) -> bool:
+        """Whether it is known to be there and to be a directory that can be opened."""
+        return self._inode >= 0
+
+    def enter(self, name: str) -> tuple[Folder, os.stat_result] | None:
+        """Return the directory of that name, opened, with its status; None when nothing has it.
+
+        Raises `NotADirectoryError` for anything but a directory, and what `fd` raises.
+        """
+        fd = self.open_fd if self.open_fd >= 0 else self._reopen()
+        try:
+            inner_fd = os.open(name, OPEN_DIRECTORY, dir_fd=fd)
+        except FileNotFoundError:
+            return None
+        inner = Folder(self.tree, self, name)
+        return inner, inner.hold(inner_fd)
+
+    def scan(self) -> list[tuple[str, os.stat_result | None]]:
+        """Return every entry with its status, None for a directory; as `entries` otherwise."""
+        found: list[tuple[str, os.stat_result | None]] = []
+        with os.scandir(self.fd()) as listing:
+            for entry in listing:
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        found.append((entry.name, None))
+                    else:
+                        found.append((entry.name, entry.stat(follow_symlinks=False)))
+                except FileNotFoundError:
+                    continue
+        return found
 
     def entries(self) -> list[tuple[str, os.stat_result]]:
         """Return every entry with its status; entries that vanish meanwhile are left out."""
@@ -101,10 +133,10 @@ class Folder:
         tree = self.tree
         missing: list[Folder] = []
         node: Folder | None = self
-        while node is not None and node not in tree.kept:
+        while node is not None and node.open_fd < 0:
             missing.append(node)
             node = node.parent
-        fd = tree.root_fd if node is None else tree.kept[node]
+        fd = tree.root_fd if node is None else node.open_fd
         passing = -1
         try:
             for left in range(len(missing) - 1, -1, -1):
@@ -112,9 +144,8 @@ class Folder:
                 if passing >= 0:
                     os.close(passing)
                     passing = -1
-                if left < KEPT_ABOVE:
-                    tree.keep(missing[left], fd)
-                else:
+                missing[left].hold(fd, lasting=left < KEPT_ABOVE)
+                if left >= KEPT_ABOVE:
                     passing = fd
         finally:
             if passing >= 0:
@@ -125,37 +156,55 @@ class Folder:
         """Open the folder in its parent's descriptor; it must be the one that it was before."""
         try:
             # The root folder has no name; "." in the root's own descriptor is itself.
-            fd = os.open(self._name or ".", OPEN_DIRECTORY, dir_fd=parent_fd)
+            fd = os.open(self.name or ".", OPEN_DIRECTORY, dir_fd=parent_fd)
         except OSError as error:
             error.filename = self.path
             raise
-        try:
-            self._recognise(fd)
-        except BaseException:
-            os.close(fd)
-            raise
         return fd
 
-    def _recognise(self, fd: int) -> None:
+    def hold(self, fd: int, *, lasting: bool = True) -> os.stat_result:
+        """Take a descriptor that must be the folder's, and return its status.
+
+        Another one is closed. `lasting`: it is kept, and the oldest of the tree may be closed.
+        """
+        tree = self.tree
         status = os.fstat(fd)
-        identity = (status.st_dev, status.st_ino)
-        if self._identity is None:
-            self.tree.check_same_mount(self.path, fd, status.st_dev)
-            self._identity = identity
-        elif self._identity != identity:
+        if self._inode < 0 and status.st_dev == tree.device:
+            self._device, self._inode = status.st_dev, status.st_ino
+        elif self._inode != status.st_ino or self._device != status.st_dev:
+            try:
+                self._recognise(fd, status)
+            except BaseException:
+                os.close(fd)
+                raise
+        if lasting:
+            self.open_fd = fd
+            kept = tree.kept
+            kept.append(self)
+            if len(kept) > KEPT:
+                oldest = kept.pop(0)
+                os.close(oldest.open_fd)
+                oldest.open_fd = -1
+        return status
+
+    def _recognise(self, fd: int, status: os.stat_result) -> None:
+        if self.was_opened:
             raise FileNotFoundError(errno.ENOENT, "exchanged while it was read", self.path)
+        self.tree.check_same_mount(self.path, fd)
+        self._device, self._inode = status.st_dev, status.st_ino
 
 
 class Tree:
     """A directory tree and its open descriptors; close it, or use it in a `with` statement."""
 
-    __slots__ = ("_device", "kept", "path", "root", "root_fd")
+    __slots__ = ("device", "kept", "path", "root", "root_fd")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.root_fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._device = os.fstat(self.root_fd).st_dev
-        self.kept: dict[Folder, int] = {}
+        self.device = os.fstat(self.root_fd).st_dev
+        # Folders with an open descriptor, the oldest first.
+        self.kept: list[Folder] = []
         self.root = Folder(self, None, "")
 
     def __enter__(self) -> Tree:
@@ -171,18 +220,13 @@ class Tree:
 
     def close(self) -> None:
         """Close every descriptor of the tree."""
-        for fd in self.kept.values():
-            os.close(fd)
+        for folder in self.kept:
+            os.close(folder.open_fd)
+            folder.open_fd = -1
         self.kept.clear()
         if self.root_fd >= 0:
             os.close(self.root_fd)
             self.root_fd = -1
-
-    def keep(self, folder: Folder, fd: int) -> None:
-        """Hold `fd` for the folder; the oldest descriptor is closed when there are too many."""
-        self.kept[folder] = fd
-        if len(self.kept) > KEPT:
-            os.close(self.kept.pop(next(iter(self.kept))))
 
     def find(self, path: str) -> tuple[Folder, str, os.stat_result] | None:
         """Return (folder, name, status) of a path below the root, None when it is not there.
@@ -201,14 +245,14 @@ class Tree:
         status = folder.stat(names[-1])
         return None if status is None else (folder, names[-1], status)
 
-    def check_same_mount(self, path: str, fd: int, device: int) -> None:
-        """Refuse a directory that is on another mount than the root.
+    def check_same_mount(self, path: str, fd: int) -> None:
+        """Refuse a directory of another device when it is on another mount than the root.
 
         An overlay shows what is *below* a mount inside its lower directory, so the tree as the
         host sees it would be the wrong one to compare with. A btrfs subvolume has a device
         number of its own and is no mount, hence the second look.
         """
-        if device != self._device and mount_id(fd) != mount_id(self.root_fd):
+        if mount_id(fd) != mount_id(self.root_fd):
             message = f"reading {self.path}: another file system is mounted on {path}"
             raise UnsupportedError(message, f"umount {os.path.join(self.path, path)}")
 

@@ -11,13 +11,12 @@ import gc
 from substrate.errors import SubstrateError
 from substrate.filesystem.cover import denies
 from substrate.filesystem.descriptors import Tree, is_gone
-from substrate.filesystem.entries import DELETE, RENAME, TOUCHED, Entry, FsDiff, make_diff
+from substrate.filesystem.entries import DELETE, RENAME, TOUCHED, WRITE, Entry, FsDiff, make_diff
 from substrate.filesystem.index import hidden_copies, index_path
-from substrate.filesystem.marks import visible_attributes
 from substrate.filesystem.merged import Merged
 from substrate.filesystem.pairs import Pairs
 from substrate.filesystem.risky import CAPABILITIES, DENIED, risky_reasons
-from substrate.filesystem.walk import LINKED, Found, Walk
+from substrate.filesystem.walk import LINKED, Walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,7 +127,11 @@ def diff_merged(merged: Merged, copies: dict[int, Item]) -> FsDiff:
         walk = Walk(merged, copies, moved)
         walk.run()
     deleted = _deleted(walk)
-    new = {found.path: found.after for found in walk.found if found.change == "write"}
+    new = {
+        entry.path: entry.item
+        for entry in walk.found
+        if entry.change == WRITE and entry.item is not None
+    }
     pairs = Pairs(deleted, new, merged.prefix, merged.originals)
     pairs.find()
     for path, (after, before) in pairs.moved.items():
@@ -170,58 +173,59 @@ def _deleted(walk: Walk) -> dict[str, Item]:
 
 def _entries(walk: Walk, pairs: Pairs) -> list[Entry]:
     several = _names_per_inode(walk.found)
+    prefix = walk.merged.prefix
     entries: list[Entry] = []
-    for found in walk.found:
-        if found.change == "write" and found.path not in pairs.new:
+    for entry in walk.found:
+        if entry.change == WRITE and entry.path not in pairs.new:
             continue
-        entry = _entry(found.change, found.path, found.after, walk.merged.prefix)
-        entry.notes = found.notes
-        before, status = found.before, found.after.status
-        if before is not None:
-            entry.before = before
-            entry.size_before = before.status.st_size
-            entry.kind_before = before.kind
-            origin = before.path
-            if origin not in {found.path, ""}:
-                entry.origin = origin
-        if status.st_nlink > 1 and several.get(status.st_ino, 0) > 1:
+        _complete(entry, prefix)
+        item = entry.item
+        if several and item is not None and item.status.st_ino in several:
             entry.notes += (LINKED,)
         entries.append(entry)
     for path, item in pairs.deleted.items():
-        entries.append(Entry(DELETE, path, item.kind, item.status))
-        entries[-1].before = item
+        entry = Entry(DELETE, path, item.kind, item.status)
+        entry.before = item
         if item.kind == "symlink":
-            entries[-1].target = item.link_target()
+            entry.target = item.link_target()
+        entries.append(entry)
     items = walk.items_of_renames | pairs.items_of_renames
     for old, new in (walk.renames | pairs.renames).items():
-        entry = _entry(RENAME, new, items[new], walk.merged.prefix)
+        item = items[new]
+        entry = Entry(RENAME, new, item.kind, item.status, item)
         entry.origin = old
+        _complete(entry, prefix)
         entries.append(entry)
     return entries
 
 
-def _entry(change: str, path: str, item: Item, prefix: str) -> Entry:
-    entry = Entry(change, path, item.kind, item.status)
-    entry.item = item
+def _complete(entry: Entry, prefix: str) -> None:
+    """Add what only its item tells: where a link points, and why it deserves a look."""
+    item = entry.item
+    if item is None:
+        return
     if item.kind == "symlink":
         entry.target = item.link_target()
-    if change == TOUCHED:
-        return entry
-    entry.risky = risky_reasons(path, item.kind, entry.mode, entry.target)
+    if entry.change == TOUCHED:
+        return
+    entry.risky = risky_reasons(entry.path, item.kind, entry.mode, entry.target)
     # Only what can be executed: the attribute means nothing on other files.
     if (
         item.kind == "file"
         and entry.mode & 0o111
-        and "security.capability" in visible_attributes(item.folder, item.name, prefix)
+        and "security.capability" in item.attributes(prefix)
     ):
         entry.risky += (CAPABILITIES,)
-    return entry
 
 
-def _names_per_inode(found: list[Found]) -> dict[int, int]:
-    counts: dict[int, int] = {}
-    for one in found:
-        status = one.after.status
-        if status.st_nlink > 1 and one.after.kind != "dir":
-            counts[status.st_ino] = counts.get(status.st_ino, 0) + 1
-    return counts
+def _names_per_inode(found: list[Entry]) -> set[int]:
+    """Return the inodes of which several changed paths are names."""
+    once: set[int] = set()
+    several: set[int] = set()
+    for entry in found:
+        item = entry.item
+        if item is None or item.status.st_nlink == 1 or item.kind == "dir":
+            continue
+        inode = item.status.st_ino
+        (several if inode in once else once).add(inode)
+    return several

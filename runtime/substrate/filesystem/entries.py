@@ -7,7 +7,7 @@ they are now. `schemas/fs-diff.schema.json` describes the JSON.
 from __future__ import annotations
 
 import os
-import stat
+from _operator import attrgetter
 
 from substrate.record import record
 
@@ -55,25 +55,35 @@ class Entry:
         "uid",
     )
 
-    def __init__(self, change: str, path: str, kind: str, status: os.stat_result) -> None:
+    def __init__(
+        self,
+        change: str,
+        path: str,
+        kind: str,
+        status: os.stat_result,
+        item: Item | None = None,
+        before: Item | None = None,
+    ) -> None:
         self.change = change
         self.path = path
         self.kind = kind
-        self.mode = stat.S_IMODE(status.st_mode)
+        self.mode = status.st_mode & 0o7777
         self.uid = status.st_uid
         self.gid = status.st_gid
         self.size = status.st_size if kind in {"file", "symlink"} else 0
         self.mtime_ns = status.st_mtime_ns
-        self.target = ""
-        self.origin = ""
-        self.kind_before = ""
+        self.target = self.origin = self.kind_before = self.hash = self.hash_before = ""
         self.size_before = 0
         self.risky: tuple[str, ...] = ()
         self.notes: tuple[str, ...] = ()
-        self.hash = ""
-        self.hash_before = ""
-        self.item: Item | None = None
-        self.before: Item | None = None
+        self.item = item
+        self.before = before
+        if before is not None:
+            self.kind_before = before.kind
+            self.size_before = before.status.st_size
+            origin = before.path
+            if origin not in {path, ""}:
+                self.origin = origin
 
     def __repr__(self) -> str:
         return f"Entry({self.change} {self.path!r} {self.kind} {self.mode:04o})"
@@ -179,7 +189,7 @@ class FsDiff:
 
 def make_diff(entries: list[Entry]) -> FsDiff:
     """Return the diff of these entries: sorted, with its lists and totals."""
-    entries.sort(key=lambda entry: (entry.path, entry.change))
+    entries.sort(key=attrgetter("path", "change"))
     lists: dict[str, list[str]] = {change: [] for change in (WRITE, MOD, DELETE, META, TOUCHED)}
     renames: list[tuple[str, str]] = []
     files = dirs = added = removed = risky = 0

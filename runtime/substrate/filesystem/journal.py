@@ -73,9 +73,9 @@ class Record:
         }  # fmt: skip
         path = os.path.join(directory, RECORD)
         with open(path + ".new", "wb") as file:
-            file.write(jsontext.dumps(head).encode() + b"\n")
+            file.write(jsontext.dumps_line(head).encode() + b"\n")
             file.writelines(
-                jsontext.dumps(operation.to_json()).encode() + b"\n"
+                jsontext.dumps_line(operation.to_json()).encode() + b"\n"
                 for operation in self.operations
             )
             file.flush()

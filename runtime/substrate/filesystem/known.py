@@ -93,10 +93,12 @@ class Known:
             [identity.to_json(), self._stands_for[inode], inode in self._linked]
             for inode, identity in self._identities.items()
         ]
-        _replace(self._path, jsontext.dumps(rows))
+        _replace(self._path, jsontext.dumps_line(rows))
         if self.copies:
             pairs = [list(pair) for pair in self.copies.items()]
-            _replace(os.path.join(os.path.dirname(self._path), COPIES_FILE), jsontext.dumps(pairs))
+            _replace(
+                os.path.join(os.path.dirname(self._path), COPIES_FILE), jsontext.dumps_line(pairs)
+            )
 
 
 def read_copies(directory: str) -> dict[int, int]:

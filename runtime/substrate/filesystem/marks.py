@@ -29,23 +29,31 @@ _HANDLE_START = 21
 class Marks:
     """What the overlay noted about one entry of the upper directory."""
 
-    __slots__ = ("_prefix", "metacopy", "names", "opaque", "redirect")
+    __slots__ = ("_prefix", "metacopy", "names", "opaque", "others", "redirect")
 
     def __init__(self, where: str | int, prefix: str, *, follow: bool) -> None:
         """Read the marks of a path or descriptor; `follow`: redirect and metacopy count.
 
         With the mount option `userxattr` the kernel follows neither, so there such an attribute
-        means nothing.
+        means nothing. `others`: whether there are attributes that are not the overlay's own.
         """
         self._prefix = prefix
-        self.names = _list(where)
-        self.opaque = _text(where, prefix + "opaque") if prefix + "opaque" in self.names else ""
-        self.redirect = ""
-        self.metacopy = False
-        if follow and self.names:
-            self.metacopy = prefix + "metacopy" in self.names
-            if prefix + "redirect" in self.names:
-                self.redirect = _text(where, prefix + "redirect")
+        self.names = names = _list(where)
+        self.opaque = self.redirect = ""
+        self.metacopy = self.others = False
+        for name in names:
+            if not name.startswith(prefix):
+                self.others = True
+                continue
+            word = name[len(prefix) :]
+            if word == "opaque":
+                self.opaque = _text(where, name)
+            elif word.startswith("overlay."):
+                self.others = True
+            elif follow and word == "metacopy":
+                self.metacopy = True
+            elif follow and word == "redirect":
+                self.redirect = _text(where, name)
 
     @property
     def impure(self) -> bool:
@@ -96,15 +104,17 @@ def inode_of_handle(value: bytes) -> int:
     return 0
 
 
-def visible_attributes(folder: Folder, name: str, prefix: str) -> dict[str, bytes]:
-    """Return the attributes a process in the world sees on an entry, or on the folder for "".
+def visible_attributes(
+    where: str | int, prefix: str, names: list[str] | None = None
+) -> dict[str, bytes]:
+    """Return the attributes a process in the world sees on a path or descriptor.
 
     An overlay hides its own and unescapes those of an overlay inside it; here both keep their
-    stored names, which is the same for comparing two of them.
+    stored names, which is the same for comparing two of them. `names`: all that there are, where
+    they have been listed before.
     """
-    where = folder.proc_path(name) if name else folder.fd()
     found: dict[str, bytes] = {}
-    for key in _list(where):
+    for key in _list(where) if names is None else names:
         if key.startswith(prefix) and not key.startswith(prefix + "overlay."):
             continue
         found[key] = _get(where, key) or b""

@@ -104,6 +104,8 @@ class _Planning:
         self._renames = {e.origin: e.path for e in chosen if e.change == RENAME}
         self._origins = {new: old for old, new in self._renames.items()}
         self._piece_of: dict[FileKey, int] = {}
+        self._own_paths = {e.path for e in changes.diff.entries}
+        self._metas = {e.path: e for e in chosen if e.change == META}
         self._with_times = {e.path for e in chosen if e.change in {MOD, META, TOUCHED}}
         self._meta_links = _meta_names(chosen, project)
         # Renames of a name whose file stays under another one.
@@ -225,9 +227,8 @@ class _Planning:
 
     def _times_inside(self, entry: Entry) -> None:
         """Set the times of what a rename found by content takes along."""
-        own = {e.path for e in self._changes.diff.entries}
         for path, item in self._changes.inside(entry.path):
-            if path not in own:
+            if path not in self._own_paths:
                 self._set_mtime(path, entry.origin + path[len(entry.path) :], item)
 
     def _set_mtime(self, path: str, old_path: str, item: Item) -> None:
@@ -257,8 +258,8 @@ class _Planning:
         if entry.change == RENAME:
             if entry.path in self._split:
                 return False
-            own = [e for e in self._chosen if e.change == META and e.path == entry.path]
-            return all(self._in_place(e) for e in own)
+            own = self._metas.get(entry.path)
+            return own is None or self._in_place(own)
         status = self._project.status(host_path(entry))
         return status is not None and (
             status.st_nlink == 1 or self._meta_links.get(status.st_ino, 0) == status.st_nlink

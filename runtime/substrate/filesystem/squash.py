@@ -81,7 +81,7 @@ class _Squash:
                 place = "" if under is None else under.path_of(name)
                 hits, where = merged.lookup(rest, name, place)
                 if stat.S_ISDIR(status.st_mode):
-                    inner = merged.below(hits, where)
+                    inner = merged.below(merged.parts_of(hits), where)
                     upper = [hit for hit in hits if hit.level < merged.uppers]
                     self._make_folder(target, name, upper, inner, place)
                     waiting.append((target.child(name), merged.parts_of(upper), inner))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 from substrate.filesystem.compare import Unreadable, digest
-from substrate.filesystem.marks import visible_attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,8 +108,7 @@ def _shape(item: Item) -> bytes:
 
 
 def _content(item: Item, prefix: str) -> bytes:
-    attributes = visible_attributes(item.folder, item.name, prefix)
-    shown = repr(sorted(attributes.items())).encode()
+    shown = repr(sorted(item.attributes(prefix).items())).encode()
     if item.kind == "file":
         return digest(item) + shown
     if item.kind == "symlink":

@@ -18,15 +18,17 @@ import stat
 
 from substrate.filesystem.compare import Unreadable, same_content, same_metadata
 from substrate.filesystem.descriptors import is_gone
+from substrate.filesystem.entries import META, MOD, TOUCHED, WRITE, Entry
 from substrate.filesystem.items import Item
-from substrate.filesystem.merged import as_item
+from substrate.filesystem.merged import Directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     from substrate.filesystem.marks import Marks
-    from substrate.filesystem.merged import Directory, Hit, Merged, Part
+    from substrate.filesystem.merged import Merged, Part
 
 # More upper entries than this and listing the directory below is cheaper than a look for each.
 LIST_BELOW = 25
@@ -38,30 +40,10 @@ LINK_SPLIT = "link-split"
 LINKED = "hard-linked"
 
 
-class Found:
-    """One difference; a plain class because one is made per changed file."""
-
-    __slots__ = ("after", "before", "change", "notes", "path")
-
-    def __init__(
-        self,
-        change: str,
-        path: str,
-        after: Item,
-        before: Item | None = None,
-        notes: tuple[str, ...] = (),
-    ) -> None:
-        self.change = change
-        self.path = path
-        self.after = after
-        self.before = before
-        self.notes = notes
-
-
 class Step:
     """One directory of the merged tree that is still to be visited."""
 
-    __slots__ = ("base", "below", "path", "upper")
+    __slots__ = ("base", "below", "parts", "path", "upper")
 
     def __init__(
         self,
@@ -74,6 +56,7 @@ class Step:
         self.upper = upper
         self.below = below
         self.base = base
+        self.parts = upper if below is None else upper + below.parts
 
     def path_of(self, name: str) -> str:
         """Return the path of an entry in the merged tree."""
@@ -92,7 +75,7 @@ class Walk:
         of a changed file may be in them. `moved` is what an earlier walk left in `disputed`.
         """
         self.merged = merged
-        self.found: list[Found] = []
+        self.found: list[Entry] = []
         self.gone: list[tuple[Directory, str]] = []
         self.renames: dict[str, str] = {}
         self.items_of_renames: dict[str, Item] = {}
@@ -100,6 +83,9 @@ class Walk:
         self._moved = moved
         self._compared_elsewhere: set[str] = set()
         self._steps: list[Step] = []
+        # Directories of the upper that are still to be looked up: number of the part, name, and
+        # the names of the base where they are known.
+        self._folders: list[tuple[Step, int, str, set[str] | None]] = []
 
     def run(self) -> None:
         """Walk the whole tree."""
@@ -108,13 +94,16 @@ class Walk:
         after = Item(upper[0].folder, "", upper[0].folder.status(), upper[0].marks)
         before = Item(lower[0].folder, "", lower[0].folder.status())
         if not same_metadata(after, before, merged.prefix):
-            self.found.append(Found("meta", ".", after, before))
+            self._note(META, ".", after, before)
         root = merged.lower_root()
         self._steps.append(Step("", upper, root, root))
-        while self._steps:
-            step = self._steps.pop()
+        while self._steps or self._folders:
             try:
-                self._visit(step)
+                # At once what was looked up, while its directories are open.
+                if self._steps:
+                    self._visit(self._steps.pop())
+                else:
+                    self._upper_folder(*self._folders.pop())
             except OSError as error:
                 # A running world may remove or exchange a directory while it is read.
                 if not is_gone(error):
@@ -132,7 +121,7 @@ class Walk:
     def _visit(self, step: Step) -> None:
         base = step.base
         same = step.below is base
-        listing = self.merged.listing(step.upper)
+        listing = self.merged.scan(step.upper)
         base_names: set[str] | None = None
         if base is not None and (not same or len(listing) > LIST_BELOW):
             base_names = base.names()
@@ -145,42 +134,14 @@ class Walk:
                     self.gone.append((base, name))
                 continue
             shown.add(name)
-            hits, place = self._hits(step, position, name)
-            if not hits:
-                # It has vanished since the listing.
-                continue
-            if stat.S_ISDIR(status.st_mode):
-                before = self._folder_before(step, base_names, name, hits)
-                self._upper_folder(step, name, hits, place, before)
+            if status is None:
+                self._folders.append((step, position, name, base_names))
             else:
-                before = self._before(step, base_names, name)
-                self._upper_file(step, name, hits, place, before)
+                self._upper_file(step, position, name, status, base_names)
         if not same or self._copies:
             self._visit_below(step, covered, shown, base_names)
         if not same and base is not None and base_names is not None:
             self.gone += [(base, name) for name in base_names - shown]
-
-    def _hits(self, step: Step, position: int, name: str) -> tuple[list[Hit], str]:
-        """Return what lies under a name of the upper, from the part that shows it down."""
-        below = step.below
-        parts = step.upper[position:]
-        if below is not None:
-            parts += below.parts
-        return self.merged.lookup(parts, name, "" if below is None else below.path_of(name))
-
-    def _folder_before(
-        self, step: Step, names: set[str] | None, name: str, hits: list[Hit]
-    ) -> Item | None:
-        """Return what was there before a directory: mostly what it lies over, found already."""
-        base = step.base
-        lower = [hit for hit in hits if hit.level >= self.merged.uppers]
-        over_own = not any(
-            hit.marks is not None and (hit.marks.redirect or hit.marks.opaque)
-            for hit in hits[: len(hits) - len(lower)]
-        )
-        if lower and over_own and base is not None and step.below is base:
-            return self._before(step, names, name, as_item(lower, base.path_of(name)))
-        return self._before(step, names, name)
 
     def _before(
         self, step: Step, names: set[str] | None, name: str, known: Item | None = None
@@ -228,17 +189,33 @@ class Walk:
             after.data = original
         return after
 
-    def _upper_folder(
-        self, step: Step, name: str, hits: list[Hit], place: str, before: Item | None
-    ) -> None:
-        merged = self.merged
-        after = as_item(hits, step.path_of(name))
-        upper = merged.parts_of([hit for hit in hits if hit.level < merged.uppers])
+    def _upper_folder(self, step: Step, position: int, name: str, names: set[str] | None) -> None:
+        merged, path = self.merged, step.path_of(name)
+        place = "" if step.below is None else step.below.path_of(name)
+        parts = step.parts[position:] if position else step.parts
+        found, place = merged.folders(parts, name, place)
+        if not found:
+            # It has vanished, or been exchanged, since the listing.
+            part = step.upper[position]
+            status = part.folder.stat(name)
+            if status is not None and not merged.is_whiteout(part, name, status):
+                self._upper_file(step, position, name, status, names)
+            return
+        upper, lower = merged.split(found)
+        below = Directory(merged, lower, place) if lower else None
+        base, known = step.base, None
+        lies_over = lower and not any(part.leads_away for part in upper)
+        if lies_over and base is not None and step.below is base:
+            # Mostly that is what was there before, found already, and it is the same.
+            if base.path == step.path and upper[0].looks_like(lower[0]):
+                self._steps.append(Step(path, upper, below, below))
+                return
+            known = lower[0].item(base.path_of(name))
+        before = self._before(step, names, name, known)
         moved = any(part.marks.redirect for part in upper)
-        inner = Step(step.path_of(name), upper, merged.below(hits, place), None)
-        if moved and inner.below is None and _leads_nowhere(upper[-1].marks):
-            merged.severed.add(inner.path)
-        self._folder(inner, after, before, moved=moved)
+        if moved and below is None and _leads_nowhere(upper[-1].marks):
+            merged.severed.add(path)
+        self._folder(Step(path, upper, below, None), upper[0].item(path), before, moved=moved)
 
     def _folder(self, step: Step, after: Item, before: Item | None, *, moved: bool = False) -> None:
         """Compare a directory with what was there, and queue the visit of its entries."""
@@ -248,12 +225,12 @@ class Walk:
             if moved and below is not None:
                 origin = self._claim(below.path, step.path, after)
             if origin is None:
-                self.found.append(Found("write", step.path, after))
+                self._note(WRITE, step.path, after)
             else:
                 self._changed_metadata(step.path, after, origin)
                 step.base = below
         elif before.kind != "dir":
-            self.found.append(Found("mod", step.path, after, before))
+            self._note(MOD, step.path, after, before)
         else:
             self._changed_metadata(step.path, after, before)
             if below is not None and below.path == before.path:
@@ -264,13 +241,17 @@ class Walk:
             self._steps.append(step)
 
     def _upper_file(
-        self, step: Step, name: str, hits: list[Hit], place: str, before: Item | None
+        self, step: Step, position: int, name: str, status: os.stat_result, names: set[str] | None
     ) -> None:
         path = step.path_of(name)
-        after = as_item(hits, path)
+        after = self.merged.item(step.parts, position, name, status, path)
+        before = self._before(step, names, name)
         if before is not None:
             self._compare(path, after, before, touched=True)
             return
+        place = "" if step.below is None else step.below.path_of(name)
+        hits, place = self.merged.lookup(step.parts[position:], name, place, status)
+        after.lies_over(hits)
         origin = next((hit for hit in hits if hit.level >= self.merged.uppers), None)
         if origin is not None and stat.S_IFMT(origin.status.st_mode) == stat.S_IFMT(
             after.status.st_mode
@@ -279,15 +260,15 @@ class Walk:
             if moved is not None:
                 self._compare(path, after, moved, touched=False)
                 return
-        self.found.append(Found("write", path, after))
+        self._note(WRITE, path, after)
 
     def _compare(self, path: str, after: Item, before: Item | None, *, touched: bool) -> None:
         """Note how a file differs; `touched`: note it too when at most its times do."""
         if before is None:
-            self.found.append(Found("write", path, after))
+            self._note(WRITE, path, after)
             return
         if before.kind != after.kind:
-            self.found.append(Found("mod", path, after, before))
+            self._note(MOD, path, after, before)
             if before.kind == "dir":
                 old = self.merged.lower_directory(before.path)
                 if old is not None:
@@ -297,23 +278,34 @@ class Walk:
         change = ""
         try:
             if not same_content(after, before):
-                change = "mod"
+                change = MOD
         except Unreadable:
-            change, notes = "mod", (NOT_COMPARED,)
+            change, notes = MOD, (NOT_COMPARED,)
         if not change and not same_metadata(after, before, self.merged.prefix):
-            change = "meta"
+            change = META
         if not change:
             if touched:
-                self.found.append(Found("touched", path, after, before))
+                self._note(TOUCHED, path, after, before)
             return
-        indexed = after.marks is not None and after.marks.indexed
-        if before.status.st_nlink > 1 and not indexed:
+        if before.status.st_nlink > 1 and not (after.marks is not None and after.marks.indexed):
             notes += (LINK_SPLIT,)
-        self.found.append(Found(change, path, after, before, notes))
+        self._note(change, path, after, before, notes)
+
+    def _note(
+        self,
+        change: str,
+        path: str,
+        after: Item,
+        before: Item | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        entry = Entry(change, path, after.kind, after.status, after, before)
+        entry.notes = notes
+        self.found.append(entry)
 
     def _changed_metadata(self, path: str, after: Item, before: Item) -> None:
         if not same_metadata(after, before, self.merged.prefix):
-            self.found.append(Found("meta", path, after, before))
+            self._note(META, path, after, before)
 
     def _claim(self, origin: str, path: str, after: Item) -> Item | None:
         """Return what was at `origin` before if `path` is where it has been moved to.

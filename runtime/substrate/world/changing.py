@@ -16,6 +16,7 @@ from substrate.filesystem.owners import Owners
 from substrate.filesystem.project import Project
 from substrate.filesystem.removal import remove_layers
 from substrate.filesystem.rest import empty_layer, set_redirects
+from substrate.filesystem.room import no_room
 from substrate.filesystem.transaction import recover
 from substrate.filesystem.undo import finish
 from substrate.world.accepted import DISCARD, STORE, highest_accepted
@@ -95,8 +96,12 @@ class Changing:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_details: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._opened.close()
+        project = self.layer.project
+        refused = no_room(error, f"changing {project}", project, self.state.data)
+        if refused is not None:
+            raise refused from error
 
     def _recover(self) -> None:
         """Take back what an earlier call has left half done, or complete it."""

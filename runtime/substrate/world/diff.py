@@ -10,6 +10,7 @@ from substrate.filesystem.diff import Changes
 from substrate.filesystem.entries import make_diff
 from substrate.filesystem.hashing import add_hashes, hash_of
 from substrate.filesystem.index import index_path
+from substrate.filesystem.room import no_room
 from substrate.record import replace
 from substrate.world.accepted import STORE, complete
 from substrate.world.isolated import has_isolated, isolated_paths
@@ -132,7 +133,12 @@ def _record_ended(context: Context, state: State) -> None:
     with World.open(context, state.world_id) as world:
         owner = world.path
     with LayerStack(state.layer, state.data) as stack:
-        record_all(state, owner, stack)
+        try:
+            record_all(state, owner, stack)
+        except OSError as error:
+            # Without room they are shown all the same, and recorded by a later call.
+            if no_room(error, "recording spans") is None:
+                raise
 
 
 def span_diff(state: State, span_id: str, settings: DiffSettings | None = None) -> FsDiff:

@@ -176,7 +176,8 @@ def _keep_changes(
         leave_span(state, span, diff_settings(config), status=status)
     except (SubstrateError, OSError) as error:
         # The command has run, whatever became of this; its layer is still there to be looked at.
-        warn(f"what span {span.span_id} changed is not recorded: {error}")
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        warn(f"what span {span.span_id} changed is not recorded: {why}")
 
 
 def _wait(command: _Command, request: ExecRequest) -> tuple[Resources, int]:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 SPANS = "spans"
 # Whether a span had its layer for itself.
 OWN, SHARED = "own", "shared"
-# More entries than this, and loading the standard library's encoder is the cheaper way.
-_FEW = 500
 
 
 def check_unknown(data: str, span_id: str, layers: list[SpanLayer]) -> None:
@@ -58,7 +56,7 @@ def record_diff(data: str, span: Span, diff: FsDiff, facts: dict[str, Any]) -> N
         **facts,
         "fs_diff": diff.to_json(touched=True),
     }
-    _write(data, span.span_id, _dumps(told, len(diff.entries)))
+    _write(data, span.span_id, jsontext.dumps_line(told))
 
 
 def read_record(data: str, span_id: str) -> dict[str, Any]:
@@ -94,14 +92,6 @@ def recorded_diff(data: str, span_id: str) -> FsDiff | None:
 
     told = read_record(data, span_id).get("fs_diff")
     return None if told is None else from_json(told)
-
-
-def _dumps(value: Any, size: int) -> str:
-    if size <= _FEW:
-        return jsontext.dumps(value)
-    import json
-
-    return json.dumps(value)
 
 
 def _path(data: str, span_id: str) -> str:

@@ -55,6 +55,15 @@ def test_a_path_means_what_is_at_it_and_in_it(wanted: tuple[str, ...], paths: li
     assert [one.path for one in choose(ENTRIES, wanted)] == paths
 
 
+def test_what_was_in_a_directory_that_is_replaced_goes_with_it_wherever_it_was() -> None:
+    replaced = entry(MOD, "there/was-dir", "here/was-dir")
+    replaced.kind_before = "dir"
+    inside, other = entry(DELETE, "here/was-dir/in"), entry(DELETE, "here/other")
+    entries = [other, inside, entry(RENAME, "there", "here", kind="dir"), replaced]
+    chosen = choose(entries, ["there"])
+    assert [one.path for one in chosen] == ["here/was-dir/in", "there", "there/was-dir"]
+
+
 @pytest.mark.parametrize("wanted", ["b.c", "*.py", "ne", "new/deep/x", "only-touched", "odd[2]"])
 def test_a_path_at_which_nothing_changed_is_an_error(wanted: str) -> None:
     with pytest.raises(UsageError, match="nothing has changed at"):
