@@ -6,7 +6,8 @@
     ├─ PolicyError                 2    a policy file is wrong: every problem with its line
     ├─ DependencyError             3    a program or library that must be there is not
     ├─ UnsupportedError            4    this machine or this version cannot do what was asked
-    │  └─ IdMapsUnsupportedError   4    a file system has no id-mapped mounts
+    │  ├─ IdMapsUnsupportedError   4    a file system has no id-mapped mounts
+    │  └─ OverlayUnsupportedError  4    no overlay can be had for a project, or for its layer
     ├─ RefusedError                5    possible, but refused for safety
     ├─ ConflictError               6    host and world, or accept and host, changed the same
     ├─ WorldExistsError            1    the id is in use
@@ -89,6 +90,10 @@ class UnsupportedError(SubstrateError):
 
 class IdMapsUnsupportedError(UnsupportedError):
     """The project's file system has no id-mapped mounts; a world with other ids may do."""
+
+
+class OverlayUnsupportedError(UnsupportedError):
+    """The kernel's overlayfs cannot hold the layer of a project; a copy of it may do."""
 
 
 class RefusedError(SubstrateError):

@@ -48,7 +48,7 @@ def test_a_directory_exchanged_for_a_link_while_it_is_written_to_leads_nowhere(
             stand.unmount()
             for number in range(20):
                 (outside / f"f{number}").write_text("precious", "utf-8")
-            attacker = _Exchanger(Path(stand.lower, "d"), outside)
+            attacker = Exchanger(Path(stand.lower, "d"), outside)
             # In every third round nobody attacks: then it must work.
             if round_number % 3:
                 attacker.start()
@@ -70,7 +70,7 @@ def test_a_directory_exchanged_for_a_link_while_it_is_written_to_leads_nowhere(
     assert outcomes["refused"] > 0
 
 
-class _Exchanger(threading.Thread):
+class Exchanger(threading.Thread):
     """Makes a directory a link to another one, and back, as often as it can."""
 
     def __init__(self, path: Path, target: Path) -> None:

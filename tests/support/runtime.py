@@ -65,6 +65,8 @@ class Runtime:
         self.rootfs = rootfs
         self.uid, self.gid = os.geteuid(), os.getegid()
         self._prefix: list[str] = []
+        # Words before the verb of every call.
+        self.options: tuple[str, ...] = ()
         if as_user:
             user = pwd.getpwnam(TEST_USER)
             self.uid, self.gid = user.pw_uid, user.pw_gid
@@ -98,8 +100,8 @@ class Runtime:
         """The words that start the runtime, before its verb."""
         if "COVERAGE_PROCESS_CONFIG" in os.environ and not self.is_rootless:
             # The launcher skips `site`, and with it the hook that starts coverage.
-            return [*self._prefix, str(PYTHON), "-c", _START]
-        return [*self._prefix, str(PROGRAM)]
+            return [*self._prefix, str(PYTHON), "-c", _START, *self.options]
+        return [*self._prefix, str(PROGRAM), *self.options]
 
     def start_with(self, *words: str) -> None:
         """Start the runtime through another program from now on, as the same user."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 OUTPUT_LIMIT = "limit.output"
 DISK_LIMIT = "limit.disk"
+OVERLAY = "overlay"
 CONTROLLER = "cgroup."
 
 # Name: what is missing where it is allowed and cannot be had. Those marked * are only recorded:
@@ -18,6 +19,7 @@ DEGRADABLE = {
     OUTPUT_LIMIT: "the limit of output",
     DISK_LIMIT: "the limit of what the layers take",
     "limit.egressBytes": "the limit of what is sent",
+    OVERLAY: "layers of overlayfs: the world gets a copy of the project",
     "network": "a filtered network: the world gets none",
     "device-rules": "the device rules of linux.resources",
     "unlocked-mounts": "mounts that a payload with CAP_SYS_ADMIN cannot change",

@@ -22,13 +22,14 @@ class ProgressLine:
         self._shown = False
 
     def __call__(self, done: int, of: int) -> None:
-        """Take note of how much is done."""
+        """Take note of how much is done; a negative `of` is not known."""
         now = time.monotonic()
         if not self._shows or now < self._next or not of:
             return
         self._next = now + _EVERY_S
         self._shown = True
-        sys.stderr.write(f"{_CLEAR}{self._what}: {done} of {of}, {done * 100 // of} %")
+        share = f"{done} of {of}, {done * 100 // of} %" if of > 0 else str(done)
+        sys.stderr.write(f"{_CLEAR}{self._what}: {share}")
         sys.stderr.flush()
 
     def end(self) -> None:

@@ -11,6 +11,7 @@ import os
 from substrate.errors import ConflictError, RefusedError
 from substrate.filesystem.choosing import choose, matcher
 from substrate.filesystem.conflict import ROOT, ThreeWay, host_path
+from substrate.filesystem.copies.changes import CopiedLayerChanges
 from substrate.filesystem.copying import copy_item
 from substrate.filesystem.entries import DELETE, MOD, RENAME, TOUCHED, WRITE, Entry, make_diff
 from substrate.filesystem.identity import identity_of
@@ -134,8 +135,10 @@ def accept(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between the
     chosen = list(choice.entries)
     if not chosen:
         return 0
-    if lives or not choice.whole:
-        check_rest(changes, chosen, lives=lives)
+    # What lives on a copy needs nothing of the project any more.
+    in_use = lives and not isinstance(changes, CopiedLayerChanges)
+    if in_use or not choice.whole:
+        check_rest(changes, chosen, lives=in_use)
     three_way = ThreeWay(changes, project, known)
     plan = plan_accept(changes, chosen, project, owners, three_way)
     if not plan.operations:
@@ -145,7 +148,10 @@ def accept(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between the
     entry.overruled = frozenset(
         path for one in chosen if one.path in overruled for path in (one.path, host_path(one))
     )
-    if not lives and choice.whole:
+    number = max(store.numbers(), default=0) + 1
+    if isinstance(changes, CopiedLayerChanges):
+        entry.settle, entry.unsettle = changes.settlement(chosen, number)
+    elif not lives and choice.whole:
         entry.settle, entry.unsettle = {"empty": True}, {"restore": True}
     elif not lives:
         redirects = redirects_after(changes, chosen)
@@ -155,7 +161,6 @@ def accept(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between the
         for one in chosen:
             if one.kind == "dir" and one.change in {WRITE, MOD}:
                 changes.keep_apart(one.path)
-    number = max(store.numbers(), default=0) + 1
     told = _Told(progress, len(plan.stages) + len(plan.operations))
     transaction = Transaction(store, project, known, warn, told.operations_done)
 

@@ -55,6 +55,11 @@ class LayerChanges:
     def __exit__(self, *_details: object) -> None:
         self._changes.__exit__()
 
+    def has_folder(self, path: str) -> bool:
+        """Whether the world has a directory at a path."""
+        found = self._merged.find(0, path)
+        return found is not None and found[0][0].is_folder
+
     @property
     def is_single(self) -> bool:
         """Whether there is one layer."""
@@ -70,6 +75,15 @@ class LayerChanges:
             if found is None or found[0][0].level != self._merged.bottom:
                 return self._layer_began_ns(level)
         return self.baseline.created_ns
+
+    def seen_ns(self, item: Item | None, path: str, status: os.stat_result) -> int:
+        """Return when the world took over the host's file at a path, which is as `status` says.
+
+        It copied this very one, or its layer began.
+        """
+        if item is not None and self.origin(item) == status.st_ino:
+            return self.copied_ns(item)
+        return self.began_ns(path)
 
     def copied_ns(self, item: Item) -> int:
         """Return when an item was made from its `origin`.

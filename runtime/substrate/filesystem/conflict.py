@@ -156,11 +156,7 @@ class ThreeWay:
         return "" if moved or self._known.was_here(inode) else REPLACED
 
     def _seen_ns(self, entry: Entry, status: os.stat_result) -> int:
-        """Return when the world took the host's file over: copied this very one, or began."""
-        item = entry.item
-        if item is not None and self._changes.origin(item) == status.st_ino:
-            return self._changes.copied_ns(item)
-        return self._changes.began_ns(host_path(entry))
+        return self._changes.seen_ns(entry.item, host_path(entry), status)
 
 
 def _is_same_file(one: Item, two: Item) -> bool:

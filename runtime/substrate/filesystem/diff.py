@@ -67,36 +67,24 @@ class Changes:
     ) -> None:
         """Prepare; `covered`: what lies over the project is no layer but a cover (`cover.py`)."""
         self._covered = covered
-        self._paths = (uppers, lowers, index)
+        self._uppers = uppers
+        self._lowers = lowers
+        self._index = index
         self._originals = originals or {}
         self._prefix = xattr_prefix
         self._trees: list[Tree] = []
 
     def __enter__(self) -> Changes:
-        uppers, lowers, index = self._paths
         # Hundreds of thousands of small objects, none of them garbage: the collector would look
         # at all of them again and again, for a third of the time.
         collecting = gc.isenabled()
         gc.disable()
         try:
-            for path in (*uppers, *lowers):
-                self._trees.append(Tree(path))
-            self.merged = Merged(
-                list(self._trees), len(uppers), self._prefix,
-                indexed=bool(index), originals=self._originals,
-            )  # fmt: skip
-            if self._covered:
-                self.merged.cover = self._trees[-2]
-            copies: dict[int, Item] = {}
-            if index:
-                self._trees.append(Tree(index))
-                copies = hidden_copies(self._trees[-1], self.merged)
-                replaced = self._originals.items()
-                copies |= {now: copies[was] for now, was in replaced if was in copies}
+            copies = self._open()
             self.diff = diff_merged(self.merged, copies)
         except PermissionError as error:
             self.__exit__()
-            message = f"reading the layer: {error.filename or uppers[0]}: permission denied"
+            message = f"reading the layer: {error.filename or self._uppers[0]}: permission denied"
             hint = "read it as the user the world maps to root, or as root"
             raise SubstrateError(message, hint) from error
         except BaseException:
@@ -110,6 +98,23 @@ class Changes:
     def __exit__(self, *_details: object) -> None:
         for tree in self._trees:
             tree.close()
+
+    def _open(self) -> dict[int, Item]:
+        """Open the trees and merge them; return the hidden copies of `index.py`."""
+        for path in (*self._uppers, *self._lowers):
+            self._trees.append(Tree(path))
+        self.merged = Merged(
+            list(self._trees), len(self._uppers), self._prefix,
+            indexed=bool(self._index), originals=self._originals,
+        )  # fmt: skip
+        if self._covered:
+            self.merged.cover = self._trees[-2]
+        if not self._index:
+            return {}
+        self._trees.append(Tree(self._index))
+        copies = hidden_copies(self._trees[-1], self.merged)
+        replaced = self._originals.items()
+        return copies | {now: copies[was] for now, was in replaced if was in copies}
 
 
 def diff_merged(merged: Merged, copies: dict[int, Item]) -> FsDiff:

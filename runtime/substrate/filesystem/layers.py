@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 
-from substrate.errors import RefusedError, SubstrateError, UnsupportedError
+from substrate.errors import OverlayUnsupportedError, RefusedError, SubstrateError, UnsupportedError
 from substrate.kernel.procfs import mount_lines
 from substrate.record import record
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 OVERLAY_PREFIXES = ("trusted.overlay.", "user.overlay.")
 _NOT_OURS = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENODATA)
 _LONGEST_VALUE = 255
+# In the directory of a layer, instead of `upper` and `work`, where no overlay can be had.
+COPY = "copy"
+OVERLAY_HINT = (
+    "allow a copy of the project instead, with --allow-degraded overlay or in"
+    " substrate.allowDegraded; or set SUBSTRATE_HOME to a directory on another file system"
+)
 
 
 @record
@@ -42,13 +48,30 @@ def make_layer(directory: str, project: str, at: str, userxattr: bool) -> Layer:
     """Create `directory`/upper and `directory`/work for a layer over `project`.
 
     The upper directory becomes the root of what the world sees, so it gets the project's mode,
-    owner and extended attributes. Raises `SubstrateError` when the owner cannot be set.
+    owner and extended attributes. Raises `SubstrateError` when the owner cannot be set, and
+    `OverlayUnsupportedError` where an overlay could not keep its records.
     """
     upper, work = os.path.join(directory, "upper"), os.path.join(directory, "work")
     for path in (upper, work):
         os.mkdir(path, 0o700)
+    _check_keeps_records(work, userxattr)
     copy_root(project, upper)
     return Layer(upper, work, project, at, userxattr)
+
+
+def _check_keeps_records(work: str, userxattr: bool) -> None:
+    """Refuse a file system without attributes, which the kernel takes and then fails on.
+
+    There an overlay can be mounted, and to remove a directory in it ends in EIO.
+    """
+    key = ("user" if userxattr else "trusted") + ".overlay.substrate"
+    try:
+        os.setxattr(work, key, b"")
+        os.removexattr(work, key)
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        message = f"making a layer in {work}: its file system keeps no attributes: {reason}"
+        raise OverlayUnsupportedError(message, OVERLAY_HINT) from error
 
 
 def copy_root(source: str, upper: str) -> None:

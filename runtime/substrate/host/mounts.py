@@ -16,6 +16,7 @@ from substrate.host.children import (
 )
 from substrate.kernel.constants import At, Clone, Fsconfig, MountAttr, MoveMount, OpenTree
 from substrate.kernel.linux import syscall
+from substrate.kernel.procfs import filesystem_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -140,6 +141,19 @@ def mqueue() -> str:
         syscall("mount", b"mqueue", directory.encode(), b"mqueue", 0, None)
 
     return _try_in_directory(attempt)
+
+
+def remedy_unless_nested(otherwise: str) -> Callable[[], str]:
+    """Return what tells the way out: another one where the probes' own directory is an overlay."""
+
+    def remedy() -> str:
+        directory = tempfile.gettempdir()
+        if filesystem_type(directory) != "overlay":
+            return otherwise
+        nested = f"{directory}, where it was tried, is on an overlay"
+        return f"{nested}: set SUBSTRATE_HOME to a volume, or use --allow-degraded overlay"
+
+    return remedy
 
 
 def _try_in_directory(attempt: Callable[[str], None]) -> str:

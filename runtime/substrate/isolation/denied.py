@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 def matching_paths(root: str, patterns: Iterable[str]) -> list[str]:
@@ -20,9 +20,7 @@ def matching_paths(root: str, patterns: Iterable[str]) -> list[str]:
 
     `*`, `?` and `[…]` match within one name, `**` any number of directories.
     """
-    wanted = [
-        tuple(part for part in pattern.split("/") if part not in ("", ".")) for pattern in patterns
-    ]
+    wanted = _split(patterns)
     found: list[str] = []
     for directory, folders, files in os.walk(root):
         inside = os.path.relpath(directory, root)
@@ -35,6 +33,18 @@ def matching_paths(root: str, patterns: Iterable[str]) -> list[str]:
         found += ["/".join((*names, name)) for name in denied]
         folders[:] = [name for name in folders if name not in denied]
     return sorted(found)
+
+
+def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Return whether a path relative to the project is denied, for paths found one by one."""
+    wanted = _split(patterns)
+    return lambda path: any(_matches(parts, tuple(path.split("/"))) for parts in wanted)
+
+
+def _split(patterns: Iterable[str]) -> list[tuple[str, ...]]:
+    return [
+        tuple(part for part in pattern.split("/") if part not in ("", ".")) for pattern in patterns
+    ]
 
 
 def _matches(parts: tuple[str, ...], names: tuple[str, ...]) -> bool:

@@ -11,19 +11,29 @@ from substrate.errors import (
     IdMapsUnsupportedError,
     LayerInUseError,
     LayerNamesError,
+    OverlayUnsupportedError,
     StepError,
     SubstrateError,
     UnsupportedError,
 )
+from substrate.filesystem.layers import OVERLAY_HINT
 from substrate.isolation.steps.process import EXECUTE, GATE_DESCRIPTION
+from substrate.isolation.steps.project import AN_OVERLAY
 from substrate.isolation.steps.spanning import CHECK_AT_REST, MAKE_LAYER
-from substrate.isolation.steps.staging import MAP_PROJECT_IDS, NO_ID_MAPS
+from substrate.isolation.steps.staging import MAP_PROJECT_IDS, NO_ID_MAPS, STAGE_OVERLAY
 from substrate.kernel import messages
 from substrate.kernel.syscalls import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from substrate.kernel.plan import Plan
+
+_OF_MOUNTS = ("fsopen", "fsconfig", "fsmount")
+# What the kernel says of directories that no overlay can be made of, or without overlayfs.
+_NO_OVERLAY = (
+    errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP, errno.ENODEV, errno.EREMOTE, errno.EROFS,
+    errno.EXDEV, errno.ESTALE, errno.EIO, errno.ELOOP,
+)  # fmt: skip
 
 
 def step_error(plan: Plan, value: int) -> SubstrateError:
@@ -62,15 +72,27 @@ def failure(step: str, call: str, number: int) -> SubstrateError:
     layers = _layer_failure(step, call, number, message)
     if layers is not None:
         return layers
-    if step == MAP_PROJECT_IDS and number in NO_ID_MAPS:
-        hint = (
-            "its file system has no id-mapped mounts; give the project to an ordinary user, or"
-            " allow host ids with --allow-degraded host-uid-0"
-        )
-        return IdMapsUnsupportedError(message, hint)
+    unsupported = _of_project(step, call, number, message)
+    if unsupported is not None:
+        return unsupported
     if number == errno.ENOSYS:
         return UnsupportedError(message, f"this kernel lacks {call}; see `substrate doctor`")
     return StepError(message, _hint(step, call, number), number)
+
+
+def _of_project(step: str, call: str, number: int, message: str) -> UnsupportedError | None:
+    """Return the error for a project that cannot be shown in layers, where that is why."""
+    if step == MAP_PROJECT_IDS and number in NO_ID_MAPS:
+        hint = (
+            "its file system has no id-mapped mounts; give the project to an ordinary user, or"
+            " allow a copy of it with --allow-degraded overlay, or host ids with"
+            " --allow-degraded host-uid-0"
+        )
+        return IdMapsUnsupportedError(message, hint)
+    is_overlay = step.startswith(STAGE_OVERLAY) or step.endswith(AN_OVERLAY)
+    if is_overlay and call in _OF_MOUNTS and number in _NO_OVERLAY:
+        return OverlayUnsupportedError(message, OVERLAY_HINT)
+    return None
 
 
 def _layer_failure(step: str, call: str, number: int, message: str) -> StepError | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 
-from substrate.bundle.degradable import OUTPUT_LIMIT
+from substrate.bundle.degradable import OUTPUT_LIMIT, OVERLAY
 from substrate.bundle.model import Rlimit
 from substrate.bundle.mount_options import parse_mount_options
 from substrate.errors import BundleError, RefusedError, UnsupportedError
-from substrate.filesystem.layers import nested_mounts
+from substrate.filesystem.layers import COPY, nested_mounts
 from substrate.isolation import unlocked
 from substrate.isolation.hostview import host_view
 from substrate.isolation.identity import HOST_UID_0, choose_identity, with_user
@@ -51,7 +51,8 @@ _HOOKS_OF_NETWORKS = ("prestart", "create_runtime", "create_container", "poststa
 class Demand:
     """What the caller says beyond the bundle.
 
-    `attended`: the caller stays with the world to its end and can relay its output.
+    `attended`: the caller stays with the world to its end and can relay its output. `copied`: why
+    the world gets a copy of its project, "" for layers.
     """
 
     world_id: str
@@ -70,6 +71,7 @@ class Demand:
     cgroup_name: str = ""
     allow_degraded: tuple[str, ...] = ()
     host_ids: bool = False
+    copied: str = ""
 
 
 class _Losses:
@@ -114,7 +116,7 @@ def resolve(
     relays_output = _relays_output(extension, process, demand, losses)
     if has_unlocked_mounts(config, process, privileged=privileged):
         losses.lose(unlocked.NAME, unlocked.REASON)
-    project = limit_layers(_resolve_project(config, demand), extension, losses.lose)
+    project = limit_layers(_resolve_project(config, demand, losses), extension, losses.lose)
     identity, user = choose_identity(
         config, demand.world_id, None if project is None else project.path,
         privileged=privileged, host_ids=demand.host_ids,
@@ -359,7 +361,7 @@ def _own_devices(config: Config, *, own_userns: bool) -> tuple[Device, ...]:
     )
 
 
-def _resolve_project(config: Config, demand: Demand) -> ResolvedProject | None:
+def _resolve_project(config: Config, demand: Demand, losses: _Losses) -> ResolvedProject | None:
     extension = config.substrate
     if extension is None or extension.project is None:
         if demand.project is not None:
@@ -377,7 +379,12 @@ def _resolve_project(config: Config, demand: Demand) -> ResolvedProject | None:
     layered = extension.project.write == "layers"
     if layered:
         _refuse_nested_mounts(path)
-    return ResolvedProject(path, at, extension.project.write, demand.layer if layered else None)
+    layer = demand.layer if layered else None
+    project = ResolvedProject(path, at, extension.project.write, layer)
+    if not demand.copied or layer is None:
+        return project
+    losses.lose(OVERLAY, demand.copied)
+    return replace(project, copy=os.path.join(layer, COPY))
 
 
 def _refuse_nested_mounts(path: str) -> None:

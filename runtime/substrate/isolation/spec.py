@@ -52,7 +52,7 @@ class ResolvedProject:
     """The project directory and how it is shown: `write` is layers, live or readonly.
 
     With layers, `layer` is the directory that holds `upper` and `work`, and `limit_bytes` what the
-    world's layers may take.
+    world's layers may take; or, where no overlay can be had, a copy, which is `copy` then.
     """
 
     path: str
@@ -60,6 +60,12 @@ class ResolvedProject:
     write: str
     layer: str | None
     limit_bytes: int | None = None
+    copy: str | None = None
+
+    @property
+    def bound(self) -> str | None:
+        """The directory that is shown as it is, None for an overlay."""
+        return self.path if self.layer is None else self.copy
 
 
 @record

@@ -87,8 +87,11 @@ def _binds(spec: WorldSpec) -> Iterator[Step]:
 def _project(spec: WorldSpec, project: ResolvedProject, number: int) -> Iterator[Step]:
     identity = spec.identity
     mapped = identity is not None and identity.idmapped
-    if project.layer is None:
-        yield StageProject(number, project.path, project_options(project), mapped)
+    if project.bound is not None or project.layer is None:
+        # A copy belongs to the world's own ids outside.
+        mapped = mapped and project.copy is None
+        source = project.bound or project.path
+        yield StageProject(number, source, project_options(project), mapped)
         return
     yield StageLayers(project.path, project.layer, mapped)
     if identity is None or not mapped:

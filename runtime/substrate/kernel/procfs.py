@@ -166,6 +166,16 @@ def parse_mount_lines(lines: Iterable[str]) -> Iterator[MountLine]:
             yield MountLine(_unescape(words[4]), _unescape(words[3]), options, type_)
 
 
+def filesystem_type(path: str) -> str:
+    """Return the type of the file system that a path is, or would be, on; "" when unknown."""
+    here, best, kind = os.path.realpath(path).rstrip("/") + "/", "", ""
+    for line in mount_lines():
+        point = line.point.rstrip("/") + "/"
+        if here.startswith(point) and len(point) >= len(best):
+            best, kind = point, line.type
+    return kind
+
+
 def _unescape(field: str) -> str:
     # The kernel writes space, tab, newline and backslash as three octal digits.
     for octal in ("040", "011", "012", "134"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 
+from substrate import jsontext
 from substrate.errors import RefusedError, SubstrateError, UnsupportedError
 from substrate.filesystem.archive import Archive
 from substrate.filesystem.baseline import Baseline, read_baseline
@@ -25,7 +26,7 @@ from substrate.world.points import forget_points
 from substrate.world.span import is_at_rest
 from substrate.world.stack import BASE_LAYER, LAYERS, LayerStack
 from substrate.world.store import World
-from substrate.world.stored import read_stored
+from substrate.world.stored import read_stored, stored_config
 from substrate.world.unattended import record_all
 
 TYPE_CHECKING = False
@@ -33,12 +34,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Self
 
+    from substrate.filesystem.copies.discard import Place
     from substrate.world.context import Context
     from substrate.world.stack import SpanLayer
     from substrate.world.state import Layer, State
 
 # There while all changes are being forgotten, which takes more than one step.
 _FORGETTING = "forgetting"
+# As JSON, which places of a copy.
+_FORGETTING_PLACES = "forgetting-places"
 _ASIDE = "accepted-layers"
 
 
@@ -102,11 +106,14 @@ class Changing:
         recover_stores(self.state, self.warn)
         if not self.lives and os.path.lexists(self._mark):
             self.forget_everything()
+        if not self.lives and os.path.lexists(os.path.join(self.store.path, _FORGETTING_PLACES)):
+            self._continue_forgetting()
         self.finish()
 
     def finish(self) -> None:
         """Complete what an accept leaves for after its commit."""
-        finish(self.store, None if self.lives else self.settle)
+        # The table of a copy follows in any case.
+        finish(self.store, None if self.lives and not self.layer.copied else self.settle)
 
     def join_layers(self) -> SpanLayer:
         """Make one layer of those that spans have left, and return it; the world's own if none.
@@ -132,6 +139,10 @@ class Changing:
         if not baseline.is_root(os.fstat(self.project.fd)):
             message = f"{self.layer.project} is not the directory {self.world_id} was made over"
             raise RefusedError(message, "move it back, or look at the diff and delete the world")
+        if self.layer.copied:
+            from substrate.world.copying import layer_changes_of
+
+            return layer_changes_of(self.layer, baseline)
         found = world_changes(self.state) if alone is None else layer_alone(self.state, alone)
         return LayerChanges(found, baseline, self.state.data)
 
@@ -144,11 +155,38 @@ class Changing:
         os.unlink(self._mark)
         self.store.rest()
 
+    def forget_places(self, places: list[Place]) -> None:
+        """Forget what the world changed at some places of its copy; continued when it is killed."""
+        self.store.mark()
+        mark = os.path.join(self.store.path, _FORGETTING_PLACES)
+        with open(f"{mark}.new", "wb") as file:
+            file.write(jsontext.dumps(places).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(f"{mark}.new", mark)
+        sync_directory(self.store.path)
+        self._continue_forgetting()
+
+    def _continue_forgetting(self) -> None:
+        from substrate.world.copying import refresh
+
+        mark = os.path.join(self.store.path, _FORGETTING_PLACES)
+        with open(mark, "rb") as file:
+            places = [(path, origin, flag) for path, origin, flag in jsontext.loads(file.read())]
+        refresh(self.layer, stored_config(self._world), places)
+        os.unlink(mark)
+        self.store.rest()
+
     @property
     def _mark(self) -> str:
         return os.path.join(self.store.path, _FORGETTING)
 
     def _empty_layers(self) -> None:
+        if self.layer.copied:
+            from substrate.world.copying import refresh
+
+            refresh(self.layer, stored_config(self._world))
+            return
         layers = os.path.join(self.state.data, LAYERS)
         aside = os.path.join(self.state.data, _ASIDE)
         remove_layers(aside)
@@ -173,6 +211,11 @@ class Changing:
             raise SubstrateError(message, hint) from error
 
     def _settle(self, how: dict[str, Any], place: str) -> None:
+        if self.layer.copied:
+            from substrate.world.copying import settle
+
+            settle(self.layer, how)
+            return
         archive, mounted = self.archive(place), bool(self._processes)
         if how.get("empty"):
             # Not what a squash has left: listing the layers drops it.
@@ -201,6 +244,8 @@ class Changing:
     def _is_idle(self) -> bool:
         """Whether only our own init is left, over a layer in which nothing was changed."""
         resting = is_at_rest(self.state, self._world.path)
+        if self.layer.copied:
+            return resting
         return resting and not os.listdir(f"{self.stack.path(BASE_LAYER)}/upper")
 
     def owners(self) -> Owners:

@@ -7,9 +7,11 @@ import errno
 import os
 
 from substrate import jsontext
+from substrate.bundle.degradable import OVERLAY
 from substrate.bundle.read import read_bundle
 from substrate.errors import (
     IdMapsUnsupportedError,
+    OverlayUnsupportedError,
     SubstrateError,
     UnsupportedError,
     UsageError,
@@ -54,7 +56,8 @@ class CreateRequest:
     `idle`: only a reaping init runs in it; the bundle's process is what `exec` starts from.
     `attended`: the caller stays to the end and relays what must be counted. `over_layers`: of a
     world that has ended, whose layers it shows again. `fill` is called with the new layer there
-    and not mounted yet.
+    and not mounted yet. `on_copy` is told how far the copy of the project has
+    come, where there must be one: (done, -1 for not counted), twice the same at its end.
     """
 
     world_id: str
@@ -72,6 +75,7 @@ class CreateRequest:
     executor: str = "native"
     over_layers: bool = False
     fill: Callable[[states.State], None] | None = None
+    on_copy: Callable[[int, int], None] | None = None
 
 
 @record
@@ -106,10 +110,12 @@ def make_spec(
     data: str,
     *,
     host_ids: bool = False,
+    copied: str = "",
 ) -> WorldSpec:
     """Return the resolved world of a request; nothing is made yet but a cached filter.
 
     `host_ids`: a world of root's that would get ids of its own gets the host's, if it may.
+    `copied`: why it gets a copy of its project, if it may, instead of layers.
     """
     demand = Demand(
         world_id=request.world_id,
@@ -128,6 +134,7 @@ def make_spec(
         cgroup_name=_cgroup_name(context, request.world_id),
         allow_degraded=context.allow_degraded,
         host_ids=host_ids,
+        copied=copied,
     )
     seccomp = find_filter(context, config)
     spec = resolve(config, process, demand, seccomp, privileged=procfs.is_privileged())
@@ -159,19 +166,44 @@ def create(
     try:
         try:
             return _create(context, request, world, on_timings)
-        except IdMapsUnsupportedError as error:
-            # Only now: where ids can be mapped, nobody is the host's uid 0, allowed or not.
+        except (IdMapsUnsupportedError, OverlayUnsupportedError) as error:
+            # Only now: where layers can be had they are, whatever is allowed.
             _remove_cgroup(world)
             if not request.over_layers:
                 _remove_layers(world)
-            try:
-                return _create(context, request, world, on_timings, host_ids=True)
-            except UnsupportedError:
-                raise error from None
+            return _otherwise(context, request, world, on_timings, error)
     except BaseException:
         if not request.over_layers:
             forget(world)
         raise
+
+
+def _otherwise(
+    context: Context,
+    request: CreateRequest,
+    world: World,
+    on_timings: Callable[[Durations], None] | None,
+    error: UnsupportedError,
+) -> Created:
+    """Make a world as what is allowed to be missing lets it be, or raise the error."""
+    _, config, _ = read_request(request)
+    extension = config.substrate
+    allowed = (*context.allow_degraded, *(extension.allow_degraded if extension else ()))
+    project = extension.project if extension else None
+    if OVERLAY in allowed and project is not None and project.write == "layers":
+        from substrate.world.copying import explain
+
+        path = os.path.join(request.bundle, project.path) if project.path != "." else "."
+        why = explain(context.data, request.project or path, error.message)
+        return _create(context, request, world, on_timings, copied=why)
+    if isinstance(error, OverlayUnsupportedError):
+        raise error
+    try:
+        return _create(context, request, world, on_timings, host_ids=True)
+    except OverlayUnsupportedError:
+        raise
+    except UnsupportedError:
+        raise error from None
 
 
 def _create(
@@ -181,9 +213,12 @@ def _create(
     on_timings: Callable[[Durations], None] | None,
     *,
     host_ids: bool = False,
+    copied: str = "",
 ) -> Created:
     data, config, process = read_request(request)
-    spec = make_spec(context, request, config, process, world.data, host_ids=host_ids)
+    spec = make_spec(
+        context, request, config, process, world.data, host_ids=host_ids, copied=copied
+    )
     _check_console(request, spec.process)
     # As it is now: `exec`, and hooks after `create`, must not see a bundle changed since.
     world.write_file(CONFIG_FILE, jsontext.dumps(_as_run(data, spec.process)))
@@ -199,9 +234,14 @@ def _create(
 
             limit_space(world.data, spec.project.limit_bytes)
         os.mkdir(layer.directory, 0o700)
-        write_baseline(layer.directory, layer.project)
-        make_layer(layer.directory, layer.project, layer.at, layer.userxattr)
-    if layer is not None:
+        if layer.copied:
+            from substrate.world.copying import make
+
+            make(layer, spec, request.on_copy)
+        else:
+            write_baseline(layer.directory, layer.project)
+            make_layer(layer.directory, layer.project, layer.at, layer.userxattr)
+    if layer is not None and not layer.copied:
         # Anew for a world that had ended: the bundle may deny other paths now.
         if request.over_layers or is_masked(config, layer.at):
             from substrate.world.covering import cover
@@ -307,7 +347,10 @@ def _with_layer(
     owner = group = -1
     if spec.mounts_from_runtime and spec.identity is not None and spec.identity.idmapped:
         owner, group = spec.identity.uid_map[0].host_id, spec.identity.gid_map[0].host_id
-    layer = states.Layer(project.path, project.at, project.layer, not spec.rootful, owner, group)
+    layer = states.Layer(
+        project.path, project.at, project.layer, not spec.rootful, owner, group,
+        project.copy is not None,
+    )  # fmt: skip
     return replace(state, layer=layer, data=world.data)
 
 

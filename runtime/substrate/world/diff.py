@@ -153,6 +153,8 @@ def span_diff(state: State, span_id: str, settings: DiffSettings | None = None) 
 
 def world_changes(state: State) -> Changes:
     """Return the changes of all layers against the project, to be entered."""
+    if state.layer is not None and state.layer.copied:
+        return _copy_changes(state)
     layers = read_layers(state.data)
     base = _upper(state, BASE_LAYER)
     uppers = [*(_upper(state, one) for one in reversed(layers)), base]
@@ -166,6 +168,8 @@ def world_changes(state: State) -> Changes:
 
 def layer_changes(state: State, layer: SpanLayer) -> Changes:
     """Return the changes of one layer against those below it, to be entered."""
+    if state.layer is not None and state.layer.copied:
+        return _copy_changes(state)
     if not layer.number:
         return layer_alone(state, layer)
     upper, project = _upper(state, layer), _project(state)
@@ -185,6 +189,14 @@ def layer_alone(state: State, layer: SpanLayer) -> Changes:
     cover = cover_of(state.data) if layer.number else []
     lowers = [*cover, _project(state)]
     return Changes([upper], lowers, _prefix(state), index, _restored(state), covered=bool(cover))
+
+
+def _copy_changes(state: State) -> Changes:
+    from substrate.world.copying import changes_of
+
+    assert state.layer is not None  # noqa: S101 -- the callers have looked
+    _project(state)
+    return changes_of(state.layer)
 
 
 def _layered(context: Context, world_id: str) -> State:

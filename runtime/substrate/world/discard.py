@@ -6,6 +6,7 @@ import os
 
 from substrate.errors import WorldStateError
 from substrate.filesystem.choosing import choose
+from substrate.filesystem.copies.discard import places_of
 from substrate.filesystem.discard import plan_discard
 from substrate.filesystem.entries import make_diff
 from substrate.filesystem.journal import Record, Store
@@ -22,6 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from substrate.filesystem.copies.discard import Place
     from substrate.filesystem.entries import FsDiff
     from substrate.filesystem.transaction import Progress
     from substrate.world.context import Context
@@ -54,13 +56,18 @@ def discard(
             message = f"the world {world_id} still runs on these changes"
             raise WorldStateError(message, f"substrate-runtime kill {world_id} KILL")
         wanted = [relative_path(path, changing.layer.at) for path in paths]
+        places: list[Place] = []
         with changing.changes() as changes:
             chosen = choose(changes.diff.entries, wanted, parents=False)
             found = Discarded(world_id, make_diff(list(chosen)))
             whole = len(chosen) == len(changes.diff.entries)
+            if changing.layer.copied and not whole:
+                places = places_of(changes, chosen)
         if whole and not dry_run:
             changing.forget_everything()
-        elif not whole:
+        elif places and not dry_run:
+            changing.forget_places(places)
+        elif not whole and not changing.layer.copied:
             _discard_part(changing, wanted, warn, progress, dry_run=dry_run)
     return found
 

@@ -28,6 +28,7 @@ from substrate.errors import (
 from substrate.filesystem.baseline import BASELINE_FILE
 from substrate.filesystem.inherited import INHERITED_FILE
 from substrate.filesystem.known import COPIES_FILE, KNOWN_FILE
+from substrate.filesystem.layers import COPY
 from substrate.filesystem.removal import remove_layers
 from substrate.filesystem.since import SINCE_FILE
 from substrate.record import record, replace
@@ -38,7 +39,7 @@ from substrate.world.context import prepare_directory
 from substrate.world.delete import remove
 from substrate.world.moved import MOVED_FILE
 from substrate.world.points import DROPPED_FILE, FLOOR_FILE
-from substrate.world.stack import COVER, ONE_OPTION_FILE, LayerStack
+from substrate.world.stack import BASE, COVER, ONE_OPTION_FILE, LayerStack
 from substrate.world.store import (
     CONFIG_FILE,
     FORKING_FILE,
@@ -309,12 +310,25 @@ def _holds_changes(path: str) -> bool:
     for folder, folders, files in os.walk(path):
         if os.path.basename(folder) in {"work", COVER}:
             folders.clear()  # the overlay's own, and ours
+        elif COPY in folders and folder == os.path.join(path, BASE):
+            if _copy_holds_changes(folder):
+                return True
+            folders.clear()
         elif os.path.basename(folder) == "upper":
             if folders or files:
                 return True
         elif not _OWN_DATA.issuperset(files):
             return True
     return False
+
+
+def _copy_holds_changes(directory: str) -> bool:
+    from substrate.filesystem.copies.settling import holds_changes
+
+    try:
+        return holds_changes(directory)
+    except (SubstrateError, OSError):
+        return True  # nobody can tell
 
 
 def _command(world: World, verb: str) -> str:

@@ -35,7 +35,9 @@ def tell_others(context: Context, state: State) -> None:
         # One that cannot be read, or goes meanwhile, is told nothing.
         with suppress(SubstrateError, OSError):
             other = read_state(context, world_id)
-            if other.layer is not None and other.layer.project == state.layer.project:
+            found = other.layer
+            # A copy finds nothing by its place in the project.
+            if found is not None and not found.copied and found.project == state.layer.project:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
                 os.close(os.open(f"{other.data}/{MOVED_FILE}", flags, 0o600))
 

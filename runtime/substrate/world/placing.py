@@ -54,6 +54,10 @@ def place(
     is the world's state directory. Raises what `start` and `enter_span` raise.
     """
     span_id, session = names
+    if state.layer is not None and state.layer.copied:
+        from substrate.world.copying import bring_up
+
+        bring_up(state, config, owner)
     if span_id is None and state.layer is not None:
         with LayerStack(state.layer, state.data, shared=True) as stack:
             layers = stack.layers()
@@ -78,6 +82,9 @@ def check_spans(state: State, config: Config) -> None:
     if "mount" not in state.namespaces:
         message = f"the world {state.world_id} has no mount namespace of its own"
         raise UnsupportedError(message, 'add {"type": "mount"} to linux.namespaces')
+    if layer.copied:
+        # All its commands are in one mount.
+        return
     if is_partly_readonly(config, layer.at):
         message = "paths of the project are read-only, which holds in one mount and not in many"
         raise UnsupportedError(message, "leave out --span, or the paths of linux.readonlyPaths")

@@ -104,6 +104,10 @@ def open_layered(context: Context, world_id: str) -> tuple[State, str]:
         message = f"the world {world_id} has no layers"
         raise UnsupportedError(message, 'set $.substrate.project.write to "layers"')
     complete(context, state)
+    if state.layer.copied:
+        from substrate.world.copying import refuse_layers
+
+        refuse_layers(world_id)
     with World.open(context, world_id) as world:
         return state, world.path
 

@@ -78,6 +78,9 @@ def enter_span(
     with LayerStack(state.layer, state.data) as stack:
         layers = stack.layers()
         check_unknown(state.data, span_id, layers)
+        if state.layer.copied:
+            # What it changes is told from the copy before and after.
+            return _joining(state, BASE_LAYER, -1, (span_id, session), start)
         if was_told(state.data) and nobody_writes(state, owner):
             follow_if_free(state, stack)
         if len(layers) >= MOST_LAYERS and nobody_writes(state, owner):

@@ -18,9 +18,10 @@ PAUSED = "paused"
 
 @record
 class Layer:
-    """Where the changes to the project are: `directory` holds `upper` and `work`.
+    """Where the changes to the project are: `directory` holds `upper` and `work`, or a copy.
 
     `owner` and `group` are the world's root outside when the layers are id-mapped, else -1.
+    `copied`: no overlay could be had; see `copying.py`.
     """
 
     project: str
@@ -29,6 +30,7 @@ class Layer:
     userxattr: bool
     owner: int = -1
     group: int = -1
+    copied: bool = False
 
     @property
     def xattr_prefix(self) -> str:
@@ -117,6 +119,7 @@ class State:
             "project": None if layer is None else {
                 "path": layer.project, "at": layer.at, "layer": layer.directory,
                 "userxattr": layer.userxattr, "owner": layer.owner, "group": layer.group,
+                "copied": layer.copied,
             },
             "idle": self.idle,
             "protected": list(self.protected),
@@ -143,7 +146,7 @@ def from_json(data: Any, where: str) -> State:
             may_set_groups=own["maySetGroups"],
             layer=None if project is None else Layer(
                 project["path"], project["at"], project["layer"], project["userxattr"],
-                project.get("owner", -1), project.get("group", -1),
+                project.get("owner", -1), project.get("group", -1), project.get("copied", False),
             ),
             data=own["data"],
             cgroup=own.get("cgroup", ""),

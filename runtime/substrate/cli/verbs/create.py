@@ -17,7 +17,26 @@ from substrate.world.store import World
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from substrate.cli.parse import Arguments
+    from substrate.cli.progress import ProgressLine
     from substrate.world.create import Created
+
+
+class _OnCopy:
+    """Shows how far the copy of a project is, for the few worlds that need one."""
+
+    def __init__(self) -> None:
+        self._line: ProgressLine | None = None
+
+    def __call__(self, done: int, of: int) -> None:
+        """Take note of how much is done; it is all when both are equal."""
+        if self._line is None:
+            from substrate.cli.progress import ProgressLine
+
+            self._line = ProgressLine("copying the project")
+        if done == of:
+            self._line.end()
+        else:
+            self._line(done, of)
 
 
 def request_of(arguments: Arguments, *, listening: bool, attended: bool = False) -> CreateRequest:
@@ -38,6 +57,7 @@ def request_of(arguments: Arguments, *, listening: bool, attended: bool = False)
         new_keyring=not arguments.flag("no_new_keyring"),
         preserve_fds=preserved_fds(arguments),
         executor=arguments.text("executor") or "native",
+        on_copy=_OnCopy(),
     )
 
 

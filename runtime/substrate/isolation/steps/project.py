@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Where the two directories of an overlay are put for it to find them: above whatever a plan opens,
 # below the usual limit of 1,024.
 _LOWER_FD, _LAYER_FD = 1000, 1001
+AN_OVERLAY = "(an overlay)"
 PROJECT_ATTRIBUTES = MountAttr.NOSUID | MountAttr.NODEV
 
 
@@ -29,16 +30,17 @@ class ProjectOverlay:
 
     def describe(self) -> str:
         """Say what the step does."""
-        how = {"layers": "an overlay", "live": "writable", "readonly": "read-only"}
-        return f"show {self.project.path} on {self.project.at} ({how[self.project.write]})"
+        how = {"layers": AN_OVERLAY, "live": "(writable)", "readonly": "(read-only)"}
+        word = how[self.project.write] if self.project.copy is None else "(a copy)"
+        return f"show {self.project.path} on {self.project.at} {word}"
 
     def lower(self, out: Lowering) -> None:
         """Append the system calls."""
         project = self.project
-        if project.layer is None:
-            options = project_options(project)
+        if project.bound is not None or project.layer is None:
+            source, options = project.bound or project.path, project_options(project)
             name = "project" if self.from_runtime else None
-            BindMount(project.path, project.at, options, is_directory=True, name=name).lower(out)
+            BindMount(source, project.at, options, is_directory=True, name=name).lower(out)
             return
         tree = out.plan.cell("mount:project") if self.from_runtime else out.new_cell("project")
         if not self.from_runtime:

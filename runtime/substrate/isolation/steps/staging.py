@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # What mount_setattr(2) answers for a file system that has no id-mapped mounts.
 NO_ID_MAPS = (errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP)
 MAP_PROJECT_IDS = "show the project with mapped ids"
+STAGE_OVERLAY = "stage the overlay of "
 _S_IFREG = 0o100000
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -100,7 +101,7 @@ class StageOverlay:
 
     def describe(self) -> str:
         """Say what the step does."""
-        return f"stage the overlay of {self.project}"
+        return f"{STAGE_OVERLAY}{self.project}"
 
     def lower(self, out: Lowering) -> None:
         """Append the system calls."""

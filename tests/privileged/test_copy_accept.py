@@ -1,0 +1,158 @@
+"""Accept, undo and discard on copies: what they come to is what they come to on layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, assume, event, given, settings
+from hypothesis import strategies as st
+
+from substrate.errors import ConflictError, RefusedError, UsageError
+from substrate.filesystem.accept import Wish
+from tests.privileged.test_discard_changes import without
+from tests.privileged.test_overlay_diff import sequences, setups
+from tests.support.accepting import differences
+from tests.support.copies import CopyStand
+from tests.support.examples import examples
+from tests.support.overlay import OverlayHost
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.requires("root", "overlayfs")
+
+SETTINGS = settings(
+    max_examples=examples(60),
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    report_multiple_bugs=False,
+)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["rootful", "rootless"])
+def host(request: pytest.FixtureRequest) -> Iterator[OverlayHost]:
+    with OverlayHost(rootless=request.param) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def where() -> Path:
+    return Path("/dev/shm")
+
+
+@SETTINGS
+@given(setup=setups, actions=sequences, lives=st.booleans())
+def test_accept_is_what_the_world_saw_and_undo_what_was_there(
+    host: OverlayHost, where: Path, setup: list[list[Any]], actions: list[list[Any]],
+    *, lives: bool,
+) -> None:  # fmt: skip
+    with CopyStand(host, str(where)) as stand:
+        host.act(stand.lower, setup)
+        before, links_before = stand.real(), host.links(stand.lower)
+        stand.mount()
+        stand.act(actions)
+        after, links_after = stand.seen(), stand.links_seen()
+        names = frozenset[str]().union(*links_before, *links_after)
+        same, diff = stand.touched() & names, stand.diff()
+        stand.accept(lives=lives)
+        check = differences(after, stand.real(), folder_times=False, untimed=same)
+        assert check == [], "accept"
+        if not same:
+            assert host.links(stand.lower) == links_after
+        assert stand.diff() == []
+        assert differences(stand.seen(), stand.real(), folder_times=False, untimed=same) == []
+        if stand.store.numbers():
+            stand.undo()
+        assert differences(before, stand.real()) == [], "undo"
+        assert host.links(stand.lower) == links_before
+        assert stand.warnings == []
+        # Neither has changed anything for the world; what was accepted is a change of its again.
+        assert stand.diff() == diff
+        assert differences(after, stand.seen(), folder_times=False) == []
+        stand.update()
+        assert stand.diff() == diff
+        assert stand.accept() or not diff
+        assert differences(after, stand.real(), folder_times=False, untimed=same) == []
+
+
+@SETTINGS
+@given(setup=setups, actions=sequences, part=st.integers(0, 2**16), undone=st.booleans())
+def test_a_part_is_accepted_and_the_world_still_sees_what_it_saw(
+    host: OverlayHost, where: Path, setup: list[list[Any]], actions: list[list[Any]],
+    part: int, *, undone: bool,
+) -> None:  # fmt: skip
+    with CopyStand(host, str(where)) as stand:
+        host.act(stand.lower, setup)
+        before = stand.real()
+        stand.mount()
+        stand.act(actions)
+        # The time of names of one file belongs to all of them, and some may have gone their way.
+        names = frozenset[str]().union(*host.links(stand.lower), *stand.links_seen())
+        after, touched = stand.seen(), stand.touched() | names
+        diff = stand.diff()
+        paths = chosen_part(stand, part)
+        assume(paths)
+        try:
+            stand.accept(Wish(paths=paths, allow_risky=True))
+        except (ConflictError, RefusedError, UsageError):
+            assert differences(before, stand.real()) == []
+            return
+        if undone and stand.store.numbers() and stand.diff():
+            stand.undo()
+            assert differences(before, stand.real(), folder_times=False) == []
+            assert stand.diff() == diff
+            assert differences(after, stand.seen()) == [], "undone"
+            return
+        touched |= stand.touched()
+        stand.accept()
+        assert differences(after, stand.real(), folder_times=False, untimed=touched) == []
+        while stand.store.numbers():
+            stand.undo()
+        assert differences(before, stand.real(), folder_times=False) == []
+
+
+@SETTINGS
+@given(setup=setups, actions=sequences, part=st.integers(0, 2**16))
+def test_what_was_discarded_is_as_before_and_the_rest_as_the_world_saw_it(
+    host: OverlayHost, where: Path, setup: list[list[Any]], actions: list[list[Any]], part: int
+) -> None:
+    with CopyStand(host, str(where)) as stand:
+        host.act(stand.lower, setup)
+        before = stand.real()
+        stand.mount()
+        stand.act(actions)
+        names = frozenset[str]().union(*host.links(stand.lower), *stand.links_seen())
+        after, untimed = stand.seen(), stand.touched() | names
+        paths = chosen_part(stand, part)
+        assume(paths)
+        renames = stand.renames()
+        expected = after
+        try:
+            chosen = stand.discard(list(paths))
+        except (RefusedError, UsageError) as error:
+            event(error.message.rpartition(": ")[2])
+        else:
+            event("discarded")
+            expected = without(before, after, chosen, renames)
+        world = stand.seen()
+        assert differences(expected, world, folder_times=False, untimed=untimed) == []
+        assert differences(before, stand.real()) == []
+        # What is left is accepted, and undone, as if it had always been all.
+        untimed |= stand.touched()
+        stand.accept()
+        assert differences(world, stand.real(), folder_times=False, untimed=untimed) == []
+        while stand.store.numbers():
+            stand.undo()
+        assert differences(before, stand.real(), folder_times=False) == []
+        stand.discard_all()
+        assert stand.diff() == []
+        assert differences(before, stand.seen(), folder_times=False) == []
+
+
+def chosen_part(stand: CopyStand, part: int) -> tuple[str, ...]:
+    """Return some of the paths that changed: one for each bit that is set."""
+    paths = stand.paths()
+    return tuple(path for place, path in enumerate(paths) if part >> place % 16 & 1)
