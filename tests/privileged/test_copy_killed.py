@@ -9,7 +9,7 @@ import pytest
 from tests.privileged.test_accept_killed import WHERE, is_same, prepared
 from tests.support.accepting import differences
 from tests.support.copies import CopyStand
-from tests.support.dying import dies
+from tests.support.dying import dies_at
 from tests.support.overlay import OverlayHost
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ def host() -> Iterator[OverlayHost]:
 
 def test_an_accept_killed_at_any_step_leaves_the_old_or_the_new_tree(host: OverlayHost) -> None:
     seen = {"old": 0, "new": 0}
-    step, died = 0, True
+    step, died = 1, True
     while died:
         with CopyStand(host, WHERE) as stand:
             before, after = prepared(stand)
             diff = stand.diff()
-            died = dies(step, stand.accept)
+            died = dies_at(step, stand.accept)
             stand.recover()
             if is_same(stand.real(), before):
                 seen["old"] += 1
@@ -51,13 +51,13 @@ def test_an_accept_killed_at_any_step_leaves_the_old_or_the_new_tree(host: Overl
 
 def test_an_undo_killed_at_any_step_leaves_the_old_or_the_new_tree(host: OverlayHost) -> None:
     seen = {"old": 0, "new": 0}
-    step, died = 0, True
+    step, died = 1, True
     while died:
         with CopyStand(host, WHERE) as stand:
             before, after = prepared(stand)
             diff = stand.diff()
             stand.accept()
-            died = dies(step, stand.undo)
+            died = dies_at(step, stand.undo)
             stand.recover()
             if stand.store.numbers():
                 seen["new"] += 1
@@ -72,11 +72,11 @@ def test_an_undo_killed_at_any_step_leaves_the_old_or_the_new_tree(host: Overlay
 
 
 def test_a_discard_killed_at_any_step_is_finished_by_the_next(host: OverlayHost) -> None:
-    step, died = 0, True
+    step, died = 1, True
     while died:
         with CopyStand(host, WHERE) as stand:
             before, _ = prepared(stand)
-            died = dies(step, stand.discard_all)
+            died = dies_at(step, stand.discard_all)
             stand.discard_all()
             assert stand.diff() == []
             assert differences(before, stand.seen(), folder_times=False) == [], step
@@ -92,7 +92,7 @@ def test_an_update_killed_at_any_step_makes_nothing_of_the_hosts_a_change_of_the
         ["append", "hosts-own", "more"], ["remove", "hosts-old"], ["rename", "hosts-a", "hosts-b"],
     ]  # fmt: skip
     own = [["write", name, name] for name in ("hosts-own", "hosts-old", "hosts-a")]
-    step, died = 0, True
+    step, died = 1, True
     while died:
         with CopyStand(host, WHERE) as stand:
             host.act(stand.lower, own)
@@ -100,7 +100,7 @@ def test_an_update_killed_at_any_step_makes_nothing_of_the_hosts_a_change_of_the
             diff = stand.diff()
             host.act(stand.lower, edits)
             assert stand.diff() == diff
-            died = dies(step, stand.update)
+            died = dies_at(step, stand.update)
             assert stand.diff() == diff, step
             stand.update()
             assert stand.diff() == diff, step
