@@ -17,7 +17,7 @@ from tests.support.attack import host_view_bundle
 from tests.support.desks import FILES, Desk
 from tests.support.overlaid import overlaid_runtime
 from tests.support.refusals import refused
-from tests.support.runtime import Runtime
+from tests.support.runtime import ROOT, Runtime
 from tests.support.spans import Session
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ _ALLOWED = ("--allow-degraded", "overlay")
 _SAME = (
     layered.test_a_dry_run_shows_what_would_be_and_changes_nothing,
     layered.test_a_host_edit_of_the_same_file_is_a_conflict_and_nothing_is_applied,
-    layered.test_a_session_of_spans_is_accepted_as_one_and_goes_on,
     layered.test_a_world_that_runs_keeps_its_layer_and_what_is_accepted_compares_equal,
     layered.test_accept_makes_the_project_what_the_world_saw_and_undo_what_it_was,
     layered.test_an_accept_that_is_killed_is_taken_back_by_whatever_comes_next,
@@ -335,3 +334,59 @@ def test_a_discard_of_a_part_that_is_killed_is_finished_by_what_comes_next(
     assert desk.lines() == ["~ a"]
     desk("accept").ok()
     assert desk.files() == FILES | {"a": "one\ny\n"}
+
+
+def test_a_session_is_accepted_undone_and_goes_on(any_runtime: Runtime) -> None:
+    session = overlaid(any_runtime, {})
+    session.span("s1", "echo more >>a; mv d e").ok()
+    any_runtime("accept", "w").ok()
+    assert (session.project / "e/b").read_text("utf-8") == "two\n"
+    assert session.diff()["entries"] == []
+    session.span("s2", "echo again >>a; cat e/b").ok()
+    assert any_runtime("diff", "w").ok().stdout == "~ a\n"
+    any_runtime("accept", "w").ok()
+    for left in ("~ a\n", "~ a\n> d/ -> e/\n"):
+        any_runtime("undo", "w").ok()
+        assert any_runtime("diff", "w").ok().stdout == left
+    assert (session.project / "a").read_text("utf-8") == "one\n"
+    assert session.span("s3", "cat a e/b").ok().stdout == "one\nmore\nagain\ntwo\n"
+    any_runtime("accept", "w").ok()
+    assert (session.project / "a").read_text("utf-8") == "one\nmore\nagain\n"
+
+
+def test_a_world_that_has_ended_runs_again_on_its_copy(runtime: Runtime) -> None:
+    project = runtime.folder / "p"
+    project.mkdir()
+    (project / "a").write_text("one\n", "utf-8")
+    program = str(ROOT / ".venv/bin/substrate")
+
+    def shell(*words: str) -> str:
+        done = subprocess.run(
+            [program, *words], env=runtime.environment, cwd=project, check=False,
+            capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == 0, done
+        return done.stdout
+
+    command = (*_ALLOWED, "-c")
+    shell(*command, "echo more >>a")
+    (world,) = runtime.worlds()
+    runtime("kill", world, "KILL").ok()
+    calls.until_stopped(runtime, world)
+    assert shell("diff") == "~ a\n"
+    (project / "host").write_text("seen\n", "utf-8")
+    assert shell(*command, "cat a host; echo again >>a") == "one\nmore\nseen\n"
+    assert calls.state(runtime, world)["substrate"]["project"]["copied"]
+    shell("accept")
+    assert (project / "a").read_text("utf-8") == "one\nmore\nagain\n"
+    shell("end")
+    # What was done stays on record.
+    shutil.rmtree(runtime.home / "data/@trace")
+
+
+def test_a_fork_of_a_copy_is_refused_by_name(runtime: Runtime) -> None:
+    overlaid(runtime, {})
+    told = runtime("fork", "w", "other")
+    assert told.status == 4
+    assert "has a copy of its project and no layers" in told.stderr
+    assert runtime.worlds() == ["w"]

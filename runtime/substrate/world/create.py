@@ -18,7 +18,7 @@ from substrate.errors import (
     WorldNotFoundError,
 )
 from substrate.filesystem.baseline import write_baseline
-from substrate.filesystem.layers import check_separate, make_layer
+from substrate.filesystem.layers import OVERLAY_HINT, check_separate, make_layer
 from substrate.filesystem.removal import remove_layers
 from substrate.isolation.launch import Events, launch
 from substrate.isolation.resolve import Demand, resolve
@@ -165,7 +165,8 @@ def create(
     """
     try:
         try:
-            return _create(context, request, world, on_timings)
+            copied = _former_copy(world) if request.over_layers else ""
+            return _create(context, request, world, on_timings, copied=copied)
         except (IdMapsUnsupportedError, OverlayUnsupportedError) as error:
             # Only now: where layers can be had they are, whatever is allowed.
             _remove_cgroup(world)
@@ -176,6 +177,14 @@ def create(
         if not request.over_layers:
             forget(world)
         raise
+
+
+def _former_copy(world: World) -> str:
+    """Return why a world that had ended has a copy of its project, "" when it has layers."""
+    former = world.read()
+    if former.layer is None or not former.layer.copied:
+        return ""
+    return dict(former.degraded).get(OVERLAY, "the world has a copy of its project")
 
 
 def _otherwise(
@@ -237,6 +246,9 @@ def _create(
         if layer.copied:
             from substrate.world.copying import make
 
+            if request.fill is not None:
+                message = "a world with a copy of its project cannot be filled with layers"
+                raise UnsupportedError(message, OVERLAY_HINT)
             make(layer, spec, request.on_copy)
         else:
             write_baseline(layer.directory, layer.project)
