@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 
 from tests.privileged.test_overlay_diff import SETTINGS, check, sequences, setups
 from tests.support.accepting import TICK_S, differences
@@ -91,6 +91,8 @@ def test_what_the_host_changes_is_shown_and_is_no_change_of_the_worlds(
 ) -> None:
     with CopyStand(host, "/dev/shm") as stand:
         host.act(stand.lower, setup)
+        # A name that the host removes of a file the world has changed under another: see decision 12.
+        assume(not host.links(stand.lower))
         stand.mount()
         stand.act(actions)
         mine = stand.seen()
