@@ -91,7 +91,7 @@ def test_what_the_host_changes_is_shown_and_is_no_change_of_the_worlds(
 ) -> None:
     with CopyStand(host, "/dev/shm") as stand:
         host.act(stand.lower, setup)
-        # A name that the host removes of a file that the world changed by another: decision 12.
+        # Not what decision 13 leaves open: a name removed of a file that changed under another.
         assume(not host.links(stand.lower))
         stand.mount()
         stand.act(actions)

@@ -104,5 +104,5 @@ class CopyStand(Stand):
         assert baseline is not None
         return CopiedLayerChanges(CopiedChanges(self.layer, self.lower), baseline, self.layer)
 
-    def _settle(self, how: dict[str, Any], _place: str) -> None:
+    def _settle(self, how: dict[str, Any], place: str) -> None:
         settle(self.layer, how)
