@@ -60,16 +60,22 @@ _VIEW = (
 
 @dataclass
 class Subject:
-    """One way to do one operation, and the times it took, in milliseconds."""
+    """One way to do one operation, and the times it took, in milliseconds.
+
+    `before` is done each time before the clock is started.
+    """
 
     operation: str
     name: str
     act: Callable[[], float]
+    before: Callable[[], object] | None = None
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
     def measure(self) -> None:
         """Do it once."""
+        if self.before is not None:
+            self.before()
         begun = time.perf_counter()
         self.cpu.append(self.act())
         self.wall.append((time.perf_counter() - begun) * 1000)
@@ -181,20 +187,20 @@ class InProcess:
         return [Subject("run", name, self._run), Subject("exec", name, self._execute)]
 
     def _run(self) -> float:
-        begun = _own_cpu()
+        begun = own_cpu()
         request = CreateRequest(
             world_id=self._shop.fresh_id(),
             bundle=str(self._shop.bundles["true"]),
             listening=False,
         )
         _check(run_world(self._context, request, lambda _warning: None, Manner()).status)
-        return _own_cpu() - begun
+        return own_cpu() - begun
 
     def _execute(self) -> float:
-        begun = _own_cpu()
+        begun = own_cpu()
         request = ExecRequest(SLEEPER, overrides=Overrides(args=("/bin/true",)))
         _check(execute(self._context, request, print).status)
-        return _own_cpu() - begun
+        return own_cpu() - begun
 
 
 def _plain_filter() -> dict[str, Any]:
@@ -209,7 +215,8 @@ def _plain_filter() -> dict[str, Any]:
     return {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]}
 
 
-def _own_cpu() -> float:
+def own_cpu() -> float:
+    """Return the processor time of this process and its children so far, in milliseconds."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in used) * 1000
 
@@ -347,13 +354,13 @@ def as_table(about: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def with_own_view(words: list[str]) -> None:
+def with_own_view(program: str, words: list[str]) -> None:
     """Become this program again in a mount namespace where the peers can run."""
     if os.environ.get(_UNSHARED) or os.geteuid() != 0:
         return
     os.environ[_UNSHARED] = "1"
     argv = ["unshare", "--mount", "--propagation=private", "sh", "-c", _VIEW, "sh"]
-    os.execvp(argv[0], [*argv, sys.executable, __file__, *words])
+    os.execvp(argv[0], [*argv, sys.executable, program, *words])
 
 
 def take_realtime() -> bool:
@@ -371,7 +378,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--rounds", type=int, default=100, help="how often each is measured")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
     arguments = parser.parse_args(words)
-    with_own_view(words)
+    with_own_view(__file__, words)
     realtime = take_realtime()
     folder = Path(tempfile.mkdtemp(prefix="sw-bench-", dir="/tmp"))
     folder.chmod(0o755)

@@ -15,7 +15,7 @@ from substrate.isolation.lowering import Lowering
 from substrate.isolation.steps.namespaces import ResetSignals
 from substrate.kernel import messages
 from substrate.kernel.constants import At, O
-from substrate.kernel.plan import ANY_ERROR, FAIL, JUMP, LEAVE, REAP, TRY, load
+from substrate.kernel.plan import ANY_ERROR, FAIL, JUMP, LEAVE, REAP, TRY, load, packed
 from substrate.kernel.spawn import EXECUTORS
 from substrate.record import replace
 from tests.support.plans import Builder, Outcome, run
@@ -308,7 +308,7 @@ def test_a_system_call_the_kernel_lacks_is_reported_as_such(executor: str) -> No
     builder = Builder()
     builder.call("umask", 0)
     plan = builder.finish()
-    lacking = replace(plan, ops=tuple(replace(op, number=9999) for op in plan.ops))
+    lacking = replace(plan, code=b"".join(packed(replace(op, number=9999)) for op in plan.ops))
     assert run(lacking, executor).error == (0, errno.ENOSYS)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
+from substrate.kernel.plan import packed
 from substrate.record import replace
 from tests.support import calls
 
@@ -61,4 +62,4 @@ def with_broken_call(plan: Plan, index: int) -> Plan:
     """Return the plan with one call replaced by one no kernel has, which fails with ENOSYS."""
     ops = list(plan.ops)
     ops[index] = replace(ops[index], number=NO_SUCH_CALL)
-    return replace(plan, ops=tuple(ops))
+    return replace(plan, code=b"".join(map(packed, ops)))

@@ -12,7 +12,9 @@ import select
 import time
 
 from substrate.api.records import Output
+from substrate.errors import SubstrateError
 from substrate.record import record
+from substrate.world.context import prepare_directory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +49,10 @@ class Ended:
 
 
 class Kept:
-    """One output stream. `spill` is the path of the file for what memory does not keep."""
+    """One output stream. `spill` is the path of the file for what memory does not keep.
+
+    Its directory is made when there is something to keep.
+    """
 
     def __init__(self, limit: int, spill: str | None) -> None:
         # Loaded for those whose output is kept: it costs 3 ms.
@@ -68,7 +73,7 @@ class Kept:
         if self._size > self._limit and self._spill is not None:
             try:
                 self._keep_on_disk(self._spill, data[max(0, self._limit - before) :])
-            except OSError:
+            except (OSError, SubstrateError):
                 # No room: the command goes on, and its output is counted and digested.
                 self._forget_file()
 
@@ -76,6 +81,7 @@ class Kept:
         if self._size > SPILL_BYTES:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         if self._file < 0:
+            prepare_directory(os.path.dirname(path))
             self._file = _create(path)
             _write_all(self._file, bytes(self._head))
         _write_all(self._file, data)

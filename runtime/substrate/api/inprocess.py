@@ -8,26 +8,24 @@ import time
 from substrate.api import sessions
 from substrate.api.capture import OUTPUT_BYTES, Capture, Ended
 from substrate.api.judging import Judge
-from substrate.api.recording import Recorder
+from substrate.api.recording import Announcement, Recorder
 from substrate.api.records import DENY, ExecResult, WorldSpec
+from substrate.api.results import DENIED, denied, kept_output, request_of, result_of, with_span
 from substrate.api.spanning import Spanning
 from substrate.errors import (
     CannotExecuteError,
     CommandNotFoundError,
     SubstrateError,
-    UsageError,
     WorldStateError,
 )
 from substrate.record import replace
 from substrate.trace.directory import trace_directory
-from substrate.trace.ids import TraceParent, carried, inherited, new_span_id
-from substrate.trace.spans import Request
+from substrate.trace.ids import TraceParent, carried, inherited
 from substrate.world.context import prepare_directory
-from substrate.world.diff import diff
 from substrate.world.isolated import mark_isolated
 from substrate.world.output import Budget
 from substrate.world.overrides import Overrides
-from substrate.world.process import begin
+from substrate.world.process import Moments, begin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,10 +33,12 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from substrate.api.capture import OnOutput, Start
-    from substrate.api.records import ExecRequest, PolicyDecision, Scope
+    from substrate.api.records import ExecRequest, Scope
     from substrate.api.sessions import Session
     from substrate.filesystem.entries import FsDiff
     from substrate.trace.events import Origin
+    from substrate.trace.spans import Request
+    from substrate.world.ahead import LayerAhead
     from substrate.world.context import Context
     from substrate.world.process import Started
 
@@ -50,14 +50,12 @@ if TYPE_CHECKING:
             ...
 
 
-DENIED = CannotExecuteError.status
-
-
 class InProcessWorld:
     """One session. `directory` is where its caller is; `warn` hears what was had only in part.
 
-    `policy_file` is the policy given by name, over the person's own. Commands of one session may
-    run at the same time, in several threads.
+    `policy_file` is the policy given by name, over the person's own. `works_ahead`: when a command
+    has ended, a thread makes the layer of the next one, which is removed by `close`. Commands of
+    one session may run at the same time, in several threads.
     """
 
     def __init__(
@@ -67,6 +65,8 @@ class InProcessWorld:
         environment: Mapping[str, str],
         warn: Callable[[str], None],
         policy_file: str | None = None,
+        *,
+        works_ahead: bool = True,
     ) -> None:
         self._context = context
         self._directory = directory
@@ -76,6 +76,8 @@ class InProcessWorld:
         self._session: Session | None = None
         self._judge: Judge | None = None
         self._recorder: Recorder | None = None
+        self._works_ahead = works_ahead
+        self._ahead: LayerAhead | None = None
         self._running: dict[str, Started] = {}
 
     @property
@@ -152,8 +154,9 @@ class InProcessWorld:
         degraded = _names(session.degraded)
         if self.judge.isolates(decision):
             mark_isolated(os.path.join(self._context.data, session.world_id), origin.span_id or "")
-        recorder.start(origin, asked, decision, degraded)
-        spanning = Spanning(self._context, session.world_id)
+        # Written while the command's process is being made, which takes as long.
+        announcement = Announcement(lambda: recorder.start(origin, asked, decision, degraded))
+        spanning = Spanning(self._context, session.world_id, announcement, self._ahead)
         ended, duration_ms = self._attend(
             request, asked, attendant, spanning, descriptors or {}, origin
         )
@@ -168,6 +171,8 @@ class InProcessWorld:
             recorder.complete(origin, result)
         except (SubstrateError, OSError) as error:
             telemetry.append(f"the end of the command is not on record: {error}")
+        if self._ahead is not None:
+            self._ahead.make()
         return replace(result, telemetry=tuple(telemetry))
 
     def budget(self) -> Budget | None:
@@ -181,7 +186,11 @@ class InProcessWorld:
         capture = Capture(b"", OUTPUT_BYTES, None, timeout_s)
         return capture.attend(
             lambda streams, _terminal, before: begin(
-                self._context, self.session.world_id, overrides, streams, before=before
+                self._context,
+                self.session.world_id,
+                overrides,
+                streams,
+                moments=Moments(before=before),
             ),
             terminal=False,
         )
@@ -196,6 +205,8 @@ class InProcessWorld:
 
     def fs_diff(self, span_id: str) -> FsDiff:
         """Return what a span changed."""
+        from substrate.world.diff import diff
+
         return diff(self._context, self.session.world_id, (), span_id)
 
     def scopes(self, span_id: str) -> tuple[Scope, ...]:
@@ -222,12 +233,15 @@ class InProcessWorld:
         """End the world and all that runs in it. Its changes are gone with it."""
         from substrate.world.delete import delete
 
+        self._forget_ahead()
         self._tell(lambda: self._record().world("deleted"))
         delete(self._context, self.session.world_id, self._warn, force=True)
         self.close()
 
     def close(self) -> None:
         """Leave the session as it is and close what is open for it."""
+        self._forget_ahead()
+        self._ahead = None
         recorder, self._recorder, self._session = self._recorder, None, None
         if recorder is not None:
             recorder.close()
@@ -237,6 +251,8 @@ class InProcessWorld:
 
         Of these paths and what is in them when there are any.
         """
+        from substrate.world.diff import diff
+
         return diff(self._context, self.session.world_id, paths)
 
     def accept(self, paths: tuple[str, ...]) -> FsDiff:
@@ -247,6 +263,7 @@ class InProcessWorld:
         from substrate.filesystem.accept import Wish
         from substrate.world.accept import accept
 
+        self._forget_ahead()
         try:
             done = accept(
                 self._context, self.session.world_id, Wish(paths=paths), self._warn, _nobody,
@@ -262,6 +279,7 @@ class InProcessWorld:
         """Take the last accept back; return the paths that came back or went."""
         from substrate.world.undo import undo
 
+        self._forget_ahead()
         try:
             done = undo(self._context, self.session.world_id, self._warn, _nobody)
         except SubstrateError as error:
@@ -289,6 +307,16 @@ class InProcessWorld:
         self.close()
         self._session = session
         self._recorder = Recorder(self._context.data, session.session_id, session.world_id, above)
+        if self._works_ahead and session.project:
+            # Loaded by who stays for more than one command.
+            from substrate.world.ahead import LayerAhead
+
+            recorder = self._recorder
+            self._ahead = LayerAhead(self._context, session.world_id, recorder.prepare)
+
+    def _forget_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
 
     def _say_what_is_later(self, judge: Judge) -> None:
         keys = sessions.later_keys(self.session, judge)
@@ -337,10 +365,11 @@ class InProcessWorld:
         try:
             ended = attendant.attend(start, terminal=request.pty)
         except BaseException as error:
-            self._tell_failure(origin, request, error)
+            self._tell_failure(origin, request, error, spanning.announcement)
             raise
         finally:
             self._running.pop(span_id, None)
+            spanning.release(span_id)
         return ended, int((time.monotonic() - began) * 1000)
 
     def _revive(self) -> bool:
@@ -370,7 +399,6 @@ class InProcessWorld:
     def _spill(self, request: ExecRequest) -> str:
         """Return where output goes that a result does not hold: it goes with the world."""
         directory = os.path.join(self._context.data, self.session.world_id, "output")
-        prepare_directory(directory)
         return os.path.join(directory, request.span_id or "")
 
     def _not_executed(self, request: ExecRequest, error: SubstrateError) -> ExecResult:
@@ -380,14 +408,23 @@ class InProcessWorld:
             span_id=request.span_id or "",
             world_id=self.session.world_id,
             duration_ms=0,
-            stderr=_output(text),
+            stderr=kept_output(text),
         )
 
-    def _tell_failure(self, origin: Origin, request: ExecRequest, error: BaseException) -> None:
+    def _tell_failure(
+        self,
+        origin: Origin,
+        request: ExecRequest,
+        error: BaseException,
+        announcement: Announcement,
+    ) -> None:
         status = error.status if isinstance(error, SubstrateError) else DENIED
         result = ExecResult(status, request.span_id or "", self.session.world_id, 0)
         message = error.message if isinstance(error, SubstrateError) else type(error).__name__
-        self._tell(lambda: self._record().complete(origin, result, message))
+        # It may have failed before anything of it was on record.
+        self._tell(announcement.write)
+        if announcement.is_written:
+            self._tell(lambda: self._record().complete(origin, result, message))
 
     def _tell(self, write: Callable[[], None]) -> None:
         """Write to the trace what must not stop anything; a failure is reported."""
@@ -401,87 +438,5 @@ def _nobody(_done: int, _of: int) -> None:
     """Hear how far a long change has come."""
 
 
-def request_of(
-    request: ExecRequest, cwd: str, env: dict[str, str], settings: dict[str, Any] | None
-) -> Request:
-    """Return exactly what is asked, for the record. Raises `UsageError` when it is no command."""
-    if bool(request.argv) == (request.command is not None):
-        message = "a request has either argv or a command"
-        raise UsageError(message)
-    stdin = None if request.stdin is None else request.stdin.encode("utf-8", "surrogateescape")
-    return Request(
-        argv=request.argv or ("bash", "-c", request.command or ""),
-        cwd=cwd,
-        env=env,
-        cmd=request.command,
-        pty=request.pty,
-        timeout_s=request.timeout_s,
-        stdin_kind="none" if stdin is None else "given",
-        stdin_bytes=None if stdin is None else len(stdin),
-        stdin_sha256=None if stdin is None else _sha256(stdin),
-        settings=settings,
-    )
-
-
-def result_of(
-    request: ExecRequest,
-    world_id: str,
-    ended: Ended,
-    duration_ms: int,
-    decision: PolicyDecision,
-) -> ExecResult:
-    """Return how a command ended, without what it changed."""
-    return ExecResult(
-        exit=ended.code if ended.code >= 0 else 128 - ended.code,
-        span_id=request.span_id or "",
-        world_id=world_id,
-        duration_ms=duration_ms,
-        signal=None if ended.code >= 0 else _signal_name(-ended.code),
-        timed_out=ended.timed_out,
-        stdout=ended.stdout,
-        stderr=ended.stderr,
-        policy_decision=decision,
-    )
-
-
-def denied(request: ExecRequest, world_id: str, decision: PolicyDecision) -> ExecResult:
-    """Return the result of a command that was not run."""
-    return ExecResult(
-        exit=DENIED,
-        span_id=request.span_id or "",
-        world_id=world_id,
-        duration_ms=0,
-        policy_decision=decision,
-    )
-
-
-def with_span(request: ExecRequest) -> ExecRequest:
-    """Return the request with a span id, a new one unless it has its own."""
-    return request if request.span_id else replace(request, span_id=new_span_id())
-
-
 def _names(degraded: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     return tuple(name for name, _ in degraded)
-
-
-def _output(data: bytes) -> Any:
-    from substrate.api.capture import Kept
-
-    kept = Kept(len(data), None)
-    kept.add(data)
-    return kept.close()
-
-
-def _sha256(data: bytes) -> str:
-    from hashlib import sha256
-
-    return sha256(data).hexdigest()
-
-
-def _signal_name(number: int) -> str:
-    import signal
-
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"SIG{number}"

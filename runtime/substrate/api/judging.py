@@ -28,6 +28,7 @@ class Judge:
     ) -> None:
         self.policy = load_policy(project, environment, given)
         self._broker = Broker(self.policy)
+        self._let_in: tuple[Mapping[str, str], dict[str, str]] | None = None
 
     @property
     def policy_id(self) -> str:
@@ -59,9 +60,15 @@ class Judge:
         return decision.action in (ISOLATE, WOULD_DENY) and bool(names)
 
     def environment(self, caller: Mapping[str, str]) -> dict[str, str]:
-        """Return the variables of the caller that every command of the session gets."""
-        allowed = self.policy.environment(caller)
-        return {name: value for name, value in allowed.items() if name not in _WORLDS_OWN}
+        """Return the variables of the caller that every command of the session gets.
+
+        The caller's variables are looked through once: it gives the same, unchanged, every time.
+        """
+        if self._let_in is None or self._let_in[0] is not caller:
+            allowed = self.policy.environment(caller)
+            own = {name: value for name, value in allowed.items() if name not in _WORLDS_OWN}
+            self._let_in = (caller, own)
+        return dict(self._let_in[1])
 
     def settings(self, bundle: dict[str, Any], allow_degraded: Collection[str]) -> dict[str, Any]:
         """Return a bundle's `substrate` object with what the policy says laid over it.

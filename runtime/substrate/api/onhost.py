@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 
-from substrate.api.inprocess import denied, request_of, result_of, with_span
 from substrate.api.judging import Judge
 from substrate.api.recording import Recorder
 from substrate.api.records import DENY, ISOLATE, PolicyDecision
+from substrate.api.results import denied, request_of, result_of, with_span
 from substrate.errors import SubstrateError
 from substrate.kernel.spawn import spawn_on_host
 from substrate.record import replace

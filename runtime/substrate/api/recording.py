@@ -16,15 +16,38 @@ from substrate.trace.events import (
     Stream,
     WorldEvent,
 )
-from substrate.trace.spans import Request, command_start, refusal, shorten_diff, write_request
+from substrate.trace.spans import (
+    Request,
+    command_start,
+    prepare,
+    refusal,
+    shorten_diff,
+    write_request,
+)
 from substrate.trace.writer import TraceWriter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from substrate.api.records import ExecRequest, ExecResult, Output, PolicyDecision, Resources
     from substrate.filesystem.entries import FsDiff
+
+
+class Announcement:
+    """The record that a command is about to run: written once, by the first who asks for it."""
+
+    def __init__(self, write: Callable[[], None]) -> None:
+        self._write: Callable[[], None] | None = write
+        self.is_written = False
+
+    def write(self) -> None:
+        """Write it, unless that was tried before. Raises `TraceWriteError`."""
+        write, self._write = self._write, None
+        if write is not None:
+            write()
+            self.is_written = True
 
 
 class Recorder:
@@ -45,6 +68,10 @@ class Recorder:
     def close(self) -> None:
         """Close the trace."""
         self._writer.close()
+
+    def prepare(self) -> None:
+        """Make ready what the next command's record takes. Raises `SubstrateError`, `OSError`."""
+        prepare(self._directory)
 
     @property
     def _where(self) -> str:

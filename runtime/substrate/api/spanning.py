@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from substrate.api.records import Limit, Resources
 from substrate.errors import SubstrateError
-from substrate.world.process import begin, leave
+from substrate.world.process import Moments, begin, leave
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from substrate.api.capture import Ended
+    from substrate.api.recording import Announcement
     from substrate.filesystem.between import Look
     from substrate.filesystem.entries import FsDiff
+    from substrate.world.ahead import LayerAhead
     from substrate.world.context import Context
     from substrate.world.overrides import Overrides
     from substrate.world.process import Started
@@ -23,11 +25,23 @@ if TYPE_CHECKING:
 
 
 class Spanning:
-    """One command of a world, from before its start to after its end."""
+    """One command of a world, from before its start to after its end.
 
-    def __init__(self, context: Context, world_id: str) -> None:
+    `announcement` is on record before the program runs, or it does not run. `ahead`: who makes
+    layers while nobody waits.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        world_id: str,
+        announcement: Announcement,
+        ahead: LayerAhead | None,
+    ) -> None:
         self._context = context
         self._world_id = world_id
+        self._ahead = ahead
+        self.announcement = announcement
         self._started: Started | None = None
         self._before: Look | None = None
 
@@ -45,9 +59,15 @@ class Spanning:
             overrides,
             descriptors,
             names,
-            lambda started: self._ready(started, before),
+            Moments(self.announcement.write, self._look, before),
+            self._ahead,
         )
         return self._started
+
+    def release(self, span_id: str) -> None:
+        """Let go of what was kept while the command ran."""
+        if self._ahead is not None:
+            self._ahead.release(span_id)
 
     def finish(self, code: int, telemetry: list[str]) -> FsDiff | None:
         """Return what it changed, None when that cannot be told; `telemetry` then says why."""
@@ -84,12 +104,8 @@ class Spanning:
             ),
         )
 
-    def _ready(self, started: Started, before: Callable[[Started], None] | None) -> None:
-        state = started.state
-        if started.span is None and state is not None and state.layer is not None:
-            self._before = _look(state)
-        if before is not None:
-            before(started)
+    def _look(self, state: State) -> None:
+        self._before = _look(state)
 
     def _difference(self, state: State, before: Look) -> FsDiff:
         from substrate.filesystem.between import between

@@ -29,6 +29,10 @@ OVERLAY_HINT = (
 )
 
 
+# Beside the upper directory of a layer that is older than its span: written when that began.
+BEGAN_FILE = "began"
+
+
 @record
 class Layer:
     """One layer over a project.
@@ -72,6 +76,16 @@ def _check_keeps_records(work: str, userxattr: bool) -> None:
         reason = (error.strerror or "").lower()
         message = f"making a layer in {work}: its file system keeps no attributes: {reason}"
         raise OverlayUnsupportedError(message, OVERLAY_HINT) from error
+
+
+def begin_now(directory: str) -> None:
+    """Let a layer begin at this moment, which is empty and was made, or used, before."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(os.path.join(directory, BEGAN_FILE), flags, 0o600)
+    try:
+        os.utime(fd)
+    finally:
+        os.close(fd)
 
 
 def copy_root(source: str, upper: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from substrate import jsontext
+from substrate.filesystem.layers import BEGAN_FILE
 from substrate.kernel.files import birth_ns
 from substrate.record import record
 
@@ -48,10 +49,17 @@ def read_since(upper_fd: int) -> Since:
             f"../{SINCE_FILE}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=upper_fd
         )
     except FileNotFoundError:
-        return Since(birth_ns(upper_fd, "."), {})
+        return Since(_began_ns(upper_fd), {})
     with open(fd, "rb") as file:
         began_ns, kept = jsontext.loads(file.read())
     return Since(began_ns, {int(inode): moment for inode, moment in kept.items()})
+
+
+def _began_ns(upper_fd: int) -> int:
+    try:
+        return os.stat(f"../{BEGAN_FILE}", dir_fd=upper_fd, follow_symlinks=False).st_mtime_ns
+    except FileNotFoundError:
+        return birth_ns(upper_fd, ".")
 
 
 def was_made_again(upper_fd: int) -> bool:

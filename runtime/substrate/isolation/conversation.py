@@ -13,7 +13,7 @@ from substrate.kernel.spawn import spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from substrate.isolation.lowering import Step
     from substrate.kernel.plan import Plan
@@ -61,6 +61,7 @@ class Conversation:
         finally:
             os.close(sync_fd)
         self.pid = self.spawned
+        self._goes_ahead = False
 
     def close(self) -> None:
         """Close the socket, and descriptors that came and were not asked for."""
@@ -101,21 +102,26 @@ class Conversation:
                 continue
             return self._descriptors(raw, control, messages.READY, count), unmapped
 
-    def expect_ready(self, *, terminal: bool) -> int:
-        """Wait until the plan is at its gate; return the pty master that came before, or -1."""
-        if not terminal:
-            self.expect(messages.READY)
-            return -1
-        (master,) = self.expect_descriptors(messages.CONSOLE, 1)
+    def expect_ready(self, *, terminal: bool, confirm: Callable[[], None] | None = None) -> int:
+        """Wait until the plan is at its gate; return the pty master that came before, or -1.
+
+        `confirm` is called then; what it raises is raised here.
+        """
+        master = self.expect_descriptors(messages.CONSOLE, 1)[0] if terminal else -1
         try:
             self.expect(messages.READY)
+            if confirm is not None:
+                confirm()
         except BaseException:
-            os.close(master)
+            if master >= 0:
+                os.close(master)
             raise
         return master
 
     def go(self, descriptors: Iterable[int] = ()) -> None:
         """Let the plan go on, with descriptors if it waits for any."""
+        if self._goes_ahead:
+            return
         fds = b"".join(fd.to_bytes(4, "little") for fd in descriptors)
         control = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)] if fds else []
         try:
@@ -123,6 +129,17 @@ class Conversation:
         except (BrokenPipeError, ConnectionResetError):
             # It failed before it read this; its report, if any, says why.
             self._receive(messages.GO)
+
+    def go_ahead(self) -> None:
+        """Let the plan go on as soon as it is at its gate, which it then does not wait at.
+
+        What fails before that is told when it is asked for: `expect_ready`, `wait_for_exec`.
+        """
+        self._goes_ahead = True
+        try:
+            self._socket.send(messages.pack(messages.GO))
+        except (BrokenPipeError, ConnectionResetError):
+            return
 
     def follow_fork(self) -> None:
         """Learn the pid of the process that goes on, and reap the one that forked it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from substrate.isolation.conversation import compile_plan
+from substrate.isolation.lowering import Lowering, lower_all
 from substrate.isolation.payload import NO_DESCRIPTORS, Descriptors, payload_sequence
 from substrate.isolation.steps.namespaces import (
     ForkIntoPidNamespace,
@@ -31,7 +33,7 @@ from substrate.isolation.steps.spanning import (
 )
 from substrate.isolation.steps.staging import PassIntoUserNamespace, SetStage, StageLayers
 from substrate.isolation.steps.terminal import OpenTerminal, TakeSession
-from substrate.record import record
+from substrate.record import record, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from substrate.isolation.lowering import Step
     from substrate.isolation.spec import Filter
     from substrate.isolation.steps.spanning import SpanOverlay
+    from substrate.kernel.plan import Plan
 
 
 @record
@@ -109,6 +112,33 @@ def exec_sequence(
     )
 
 
+def exec_plan(
+    process: Process, world: EnteredWorld, seccomp: Filter | None, descriptors: Descriptors
+) -> Plan:
+    """Return the plan of `exec_sequence`, for a process that makes many of them.
+
+    Most is the same for command after command and is written once: all but what is executed.
+    """
+    if world.overlay is not None:
+        # Over other layers every time.
+        return compile_plan(exec_sequence(process, world, seccomp, descriptors))
+    key = (replace(process, args=(), env=()), world, seccomp, descriptors)
+    begun = _begun.get(key)
+    if begun is None:
+        begun = Lowering()
+        lower_all(list(exec_sequence(process, world, seccomp, descriptors))[:-1], begun)
+        if len(_begun) >= _MOST_BEGUN:
+            _begun.clear()
+        _begun[key] = begun
+    out = begun.copy()
+    lower_all((Execute(process.args, process.env),), out)
+    return out.plan.finish()
+
+
+_MOST_BEGUN = 16
+_begun: dict[tuple[Process, EnteredWorld, Filter | None, Descriptors], Lowering] = {}
+
+
 def hook_sequence(
     world: EnteredWorld, args: tuple[str, ...], env: tuple[str, ...], path: str
 ) -> Iterator[Step]:
@@ -152,11 +182,27 @@ def _join(world: EnteredWorld) -> Iterator[Step]:
     if "cgroup" in world.namespaces:
         yield JoinNamespaces((("cgroup", "of the world"),))
     if overlay is not None:
-        yield ShowSpanOverlay(overlay.at)
-        if overlay.protected:
-            from substrate.isolation.steps.protecting import ProtectPaths
+        yield from _show(overlay)
 
-            yield ProtectPaths(overlay.at, overlay.protected, entered=True)
+
+def mounts_sequence(overlay: SpanOverlay) -> Iterator[Step]:
+    """Yield the steps of a process that makes the mount namespace of a span to come, and waits.
+
+    It enters nothing else of the world, whose processes cannot see it.
+    """
+    yield HideFromPtrace()
+    yield from _make_overlay(overlay)
+    yield JoinNamespaces((("mount", "of the world"),))
+    yield from _show(overlay)
+    yield from _AT_THE_GATE
+
+
+def _show(overlay: SpanOverlay) -> Iterator[Step]:
+    yield ShowSpanOverlay(overlay.at)
+    if overlay.protected:
+        from substrate.isolation.steps.protecting import ProtectPaths
+
+        yield ProtectPaths(overlay.at, overlay.protected, entered=True)
 
 
 def _make_overlay(overlay: SpanOverlay) -> Iterator[Step]:

@@ -55,6 +55,14 @@ class Lowering:
         self._open: dict[str, Cell] = {}
         self._serial = 0
 
+    def copy(self) -> Lowering:
+        """Return what goes on from here, with this one left as it is."""
+        made = Lowering()
+        for name, value in vars(self).items():
+            copied = isinstance(value, (set, dict, PlanBuilder))
+            setattr(made, name, value.copy() if copied else value)
+        return made
+
     def new_cell(self, purpose: str) -> Cell:
         """Return a fresh cell for a descriptor."""
         self._serial += 1

@@ -14,7 +14,7 @@ from __future__ import annotations
 import struct
 
 from substrate.kernel.syscalls import NUMBERS
-from substrate.record import as_dict, record, replace
+from substrate.record import as_dict, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,10 +26,16 @@ VERSION = 1
 HEADER = struct.Struct("=12I")
 OP = struct.Struct("=iIiHHi3i6Q")
 OP_SIZE = OP.size
+_SKIP = struct.Struct("=H")
+_SKIP_AT = 12
+_INPUT = struct.Struct("=i")
+_WORD, _LARGEST = 0xFFFF_FFFF_FFFF_FFFF, 0x7FFF_FFFF_FFFF_FFFF
+_NO_WORDS, _NOTHING_IGNORED = (0,) * 6, (0,) * 3
 
 KIND_WORD, KIND_POINTER, KIND_CELL = 0, 1, 2
 
-# Flags of an op, above the six two-bit argument kinds.
+# Flags of an op, above the six two-bit argument kinds and, for whoever reads them, their number.
+_COUNT_SHIFT, _COUNT_MASK = 12, 7
 EXPECT = 1 << 16  # the result must equal `expect`, or the call counts as failed with EPROTO
 LEAVE = 1 << 17  # the call forks: the parent reports the child's pid and exits
 REAP = 1 << 18  # the call forks: the parent becomes the reaping init of the child
@@ -77,9 +83,13 @@ class Op:
 
 @record
 class Plan:
-    """A finished plan. `steps` are the sentences errors are told in, by `Op.step`."""
+    """A finished plan. `steps` are the sentences errors are told in, by `Op.step`.
 
-    ops: tuple[Op, ...]
+    `code` are the ops in their binary form, which is how they are written: making a record of
+    each would cost more than half of the time that a command takes to be planned.
+    """
+
+    code: bytes
     arena: bytes
     relocations: tuple[int, ...]
     inputs: tuple[tuple[str, int], ...]
@@ -87,52 +97,70 @@ class Plan:
     report_cell: int
     handover: int
 
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        """The ops, for whoever reads them."""
+        return tuple(_unpacked(fields) for fields in OP.iter_unpack(self.code))
+
     def encode(self, inputs: dict[str, int], start: int = 0) -> bytearray:
         """Return the binary form, with the value of every input filled in.
 
         Raises KeyError when an input has no value: a plan never runs on a guess.
         """
         ops_at = HEADER.size
-        relocations_at = ops_at + OP_SIZE * len(self.ops)
+        relocations_at = ops_at + len(self.code)
         arena_at = -(-(relocations_at + 4 * len(self.relocations)) // 16) * 16
-        image = bytearray(arena_at + len(self.arena))
+        image = bytearray(arena_at)
         HEADER.pack_into(
-            image, 0, MAGIC, VERSION, len(self.ops), len(self.relocations), ops_at,
+            image, 0, MAGIC, VERSION, len(self.code) // OP_SIZE, len(self.relocations), ops_at,
             relocations_at, arena_at, len(self.arena), start, self.report_cell, 0, 0,
         )  # fmt: skip
-        for number, op in enumerate(self.ops):
-            OP.pack_into(image, ops_at + number * OP_SIZE, *_words(op))
+        image[ops_at:relocations_at] = self.code
         struct.pack_into(f"={len(self.relocations)}I", image, relocations_at, *self.relocations)
-        image[arena_at:] = self.arena
+        image += self.arena
         for name, offset in self.inputs:
-            struct.pack_into("=i", image, arena_at + offset, inputs[name])
+            _INPUT.pack_into(image, arena_at + offset, inputs[name])
         return image
 
     def dump(self) -> tuple[object, ...]:
-        """Return the plan as plain tuples, which `marshal` can store."""
-        fields = as_dict(self)
-        fields["ops"] = tuple(tuple(as_dict(op).values()) for op in self.ops)
-        return tuple(fields.values())
+        """Return the plan as plain values, which `marshal` can store."""
+        return tuple(as_dict(self).values())
 
 
 def load(dumped: tuple[Any, ...]) -> Plan:
     """Return the plan of `Plan.dump()`."""
-    ops, *rest = dumped
-    return Plan(tuple(Op(*fields) for fields in ops), *rest)
+    return Plan(*dumped)
 
 
-def _words(op: Op) -> tuple[int, ...]:
-    args = (op.args + (0,) * 6)[:6]
-    ignore = (op.ignore + (0,) * 3)[:3]
-    return (op.number, op.flags, op.store, op.skip, op.step, op.expect, *ignore,
-            *(arg & 0xFFFF_FFFF_FFFF_FFFF for arg in args))  # fmt: skip
+def packed(op: Op) -> bytes:
+    """Return the binary form of an op."""
+    args, ignore = _filled(op.args, 6), _filled(op.ignore, 3)
+    flags = op.flags | len(op.args) << _COUNT_SHIFT
+    return OP.pack(
+        op.number, flags, op.store, op.skip, op.step, op.expect, *ignore,
+        *(arg & _WORD for arg in args),
+    )  # fmt: skip
+
+
+def _unpacked(fields: tuple[int, ...]) -> Op:
+    number, flags, store, skip, step, expect = fields[:6]
+    count = flags >> _COUNT_SHIFT & _COUNT_MASK
+    ignore = tuple(number for number in fields[6:9] if number)
+    # As they were given: below zero are the likes of AT_FDCWD.
+    args = tuple(word - (_WORD + 1 if word > _LARGEST else 0) for word in fields[9 : 9 + count])
+    flags &= ~(_COUNT_MASK << _COUNT_SHIFT)
+    return Op(number, flags, args, store, skip, step, expect, ignore)
+
+
+def _filled(values: tuple[int, ...], size: int) -> tuple[int, ...]:
+    return values + (0,) * (size - len(values))
 
 
 class PlanBuilder:
     """Collects calls in order; steps write themselves into it."""
 
     def __init__(self) -> None:
-        self._ops: list[Op] = []
+        self._code = bytearray()
         self._arena = bytearray(16)  # offset 0 is never handed out, so it can mean "none"
         self._relocations: list[int] = []
         self._cells: dict[str, Cell] = {}
@@ -142,6 +170,14 @@ class PlanBuilder:
         self._steps: list[str] = []
         self._report: Cell | None = None
         self._handover = -1
+
+    def copy(self) -> PlanBuilder:
+        """Return a builder that goes on from here, with this one left as it is."""
+        made = PlanBuilder()
+        for name, value in vars(self).items():
+            copied = isinstance(value, (bytearray, list, dict))
+            setattr(made, name, value.copy() if copied else value)
+        return made
 
     def begin_step(self, description: str) -> None:
         """Attribute the calls that follow to a step, named as its error message names it."""
@@ -214,7 +250,7 @@ class PlanBuilder:
 
     def hand_over(self) -> None:
         """Mark where the Python executor gives the rest of the plan to the native one."""
-        self._handover = len(self._ops)
+        self._handover = len(self._code) // OP_SIZE
 
     def call(
         self,
@@ -230,22 +266,28 @@ class PlanBuilder:
         A result in `ignore` (errno values, or `ANY_ERROR`) does not fail the plan; any other
         error does. `expect` is a result the call must return.
         """
-        kinds = 0
+        flags |= len(args) << _COUNT_SHIFT
         words: list[int] = []
         for position, arg in enumerate(args):
             if isinstance(arg, int):
-                words.append(arg)
+                words.append(arg & _WORD)
                 continue
-            kinds |= (KIND_POINTER if isinstance(arg, Pointer) else KIND_CELL) << (2 * position)
+            flags |= (KIND_POINTER if isinstance(arg, Pointer) else KIND_CELL) << (2 * position)
             words.append(arg.offset)
         if expect is not None:
             flags |= EXPECT
-        number = NUMBERS[name] if name else -1
-        stored = store.offset if store else 0
-        step = max(len(self._steps) - 1, 0)
-        op = Op(number, flags | kinds, tuple(words), stored, 0, step, expect or 0, ignore)
-        self._ops.append(op)
-        return len(self._ops) - 1
+        self._code += OP.pack(
+            NUMBERS[name] if name else -1,
+            flags,
+            store.offset if store else 0,
+            0,
+            len(self._steps) - 1 if self._steps else 0,
+            expect or 0,
+            *(_filled(ignore, 3) if ignore else _NOTHING_IGNORED),
+            *words,
+            *_NO_WORDS[len(words) :],
+        )
+        return len(self._code) // OP_SIZE - 1
 
     def jump(self) -> int:
         """Append an op that skips, to be told where to by `skip_to_here`; returns its index."""
@@ -253,17 +295,17 @@ class PlanBuilder:
 
     def skip_to_here(self, index: int) -> None:
         """Let op `index` skip all calls up to here: a JUMP always, a call on an ignored error."""
-        op = self._ops[index]
-        self._ops[index] = replace(op, skip=len(self._ops) - index - 1)
+        skip = len(self._code) // OP_SIZE - index - 1
+        _SKIP.pack_into(self._code, index * OP_SIZE + _SKIP_AT, skip)
 
     def finish(self) -> Plan:
         """Return the finished plan."""
         if self._report is None:
             message = "the plan names no descriptor to report failures on"
             raise ValueError(message)
-        handover = self._handover if self._handover >= 0 else len(self._ops)
+        handover = self._handover if self._handover >= 0 else len(self._code) // OP_SIZE
         return Plan(
-            ops=tuple(self._ops),
+            code=bytes(self._code),
             arena=bytes(self._arena),
             relocations=tuple(self._relocations),
             inputs=(*self._inputs.items(), *self._placed_inputs),

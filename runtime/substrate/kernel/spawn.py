@@ -28,6 +28,7 @@ _NATIVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native", "wo
 _IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE, SIGXFSZ
 
 _MOST_DESCRIPTORS = 0x7FFF_FFFF
+_LOWEST_KEPT = 40
 
 EXECUTORS = ("native", "python")
 
@@ -45,6 +46,40 @@ def world_init_fd() -> int:
         hint = "run ci/setup, or reinstall the package with a C compiler present"
         raise DependencyError(message, hint) from None
     return sealed_memfd("world-init", program, executable=True)
+
+
+# Descriptor, device and inode of the one that this process keeps.
+_kept: list[tuple[int, int, int]] = []
+
+
+def kept_world_init_fd() -> int:
+    """Return a descriptor of world-init that this process keeps for all its worlds.
+
+    Raises what `world_init_fd` raises.
+    """
+    if _kept:
+        fd, *identity = _kept[0]
+        # Whoever embeds us may close what it did not open, and the number come back as a file.
+        if _identity(fd) == identity:
+            return fd
+        _kept.clear()
+    made = world_init_fd()
+    try:
+        # Out of the way of the numbers that a program is given.
+        fd = fcntl.fcntl(made, fcntl.F_DUPFD_CLOEXEC, _LOWEST_KEPT)
+    finally:
+        os.close(made)
+    device, inode = _identity(fd)
+    _kept.append((fd, device, inode))
+    return fd
+
+
+def _identity(fd: int) -> list[int]:
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return [-1, -1]
+    return [status.st_dev, status.st_ino]
 
 
 def sealed_memfd(name: str, content: bytes | bytearray, *, executable: bool = False) -> int:
@@ -102,10 +137,9 @@ def spawn_on_host(argv: tuple[str, ...], env: dict[str, str], descriptors: dict[
 
 def _spawn_native(plan: Plan, inputs: dict[str, int], fds: set[int]) -> int:
     encoded = plan.encode(inputs)
-    program = world_init_fd()
-    image = -1
+    program = kept_world_init_fd()
+    image = sealed_memfd("plan", encoded)
     try:
-        image = sealed_memfd("plan", encoded)
         return os.posix_spawn(
             f"/proc/self/fd/{program}",
             _arguments(image, fds),
@@ -116,9 +150,7 @@ def _spawn_native(plan: Plan, inputs: dict[str, int], fds: set[int]) -> int:
             setsigdef=_IGNORED_BY_PYTHON,
         )
     finally:
-        os.close(program)
-        if image >= 0:
-            os.close(image)
+        os.close(image)
 
 
 def _spawn_python(plan: Plan, inputs: dict[str, int], fds: set[int]) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import os
 
+from substrate.digests import sha256_of
 from substrate.jsontext import dumps
 from substrate.policy.checks import Setting, check_policy
 from substrate.policy.defaults import default_settings
@@ -138,7 +138,7 @@ def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _policy_id(values: Mapping[str, Any]) -> str:
-    return "sha256:" + hashlib.sha256(dumps(plain_values(values)).encode()).hexdigest()
+    return "sha256:" + sha256_of(dumps(plain_values(values)).encode())
 
 
 def _settings(file: PolicyFile) -> dict[str, Setting]:

@@ -7,10 +7,10 @@ choose the policy. A file of the person or the machine that somebody else can wr
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 
+from substrate.digests import sha256_of
 from substrate.errors import PolicyError, RefusedError
 from substrate.kernel.accounts import home_of
 from substrate.kernel.reading import read_at_most
@@ -40,7 +40,7 @@ class PolicyFile:
     @property
     def digest(self) -> str:
         """The digest by which a person's policy trusts a project's."""
-        return "sha256:" + hashlib.sha256(self.text).hexdigest()
+        return "sha256:" + sha256_of(self.text)
 
 
 def read_policy_files(

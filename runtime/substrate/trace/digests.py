@@ -1,24 +1,12 @@
-"""SHA-256 of short things without OpenSSL, whose import costs more than it ever saves there."""
+"""The digest of exact words."""
 
 from __future__ import annotations
+
+from substrate.digests import sha256_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-try:
-    from _sha2 import sha256  # type: ignore[import-not-found]  # Python 3.12 and later
-except ImportError:
-    try:
-        from _sha256 import sha256  # type: ignore[import-not-found]
-    except ImportError:
-        from hashlib import sha256  # a build without Python's own implementation
-
-
-def sha256_of(content: bytes) -> str:
-    """Return the SHA-256 of bytes, 64 hexadecimal digits."""
-    digits: str = sha256(content).hexdigest()
-    return digits
 
 
 def argv_sha256(argv: Iterable[bytes], salt: str = "") -> str:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import errno
 import os
 
+from substrate.digests import sha256_of
 from substrate.errors import SpanNotFoundError, TraceError, TraceWriteError, UsageError
 from substrate.jsontext import dumps, dumps_line, loads
+from substrate.kernel.blanks import make_blank, take_blank
 from substrate.record import record
-from substrate.trace.digests import argv_sha256, sha256_of
+from substrate.trace.digests import argv_sha256
 from substrate.trace.directory import open_directory, open_folder, open_own
 from substrate.trace.events import CommandStart, PolicyEvent
 from substrate.trace.ids import is_span_id
@@ -100,6 +102,15 @@ def write_request(directory: str, origin: Origin, request: Request) -> tuple[str
         hint = f"look at {directory}/{FOLDER}, and at the room left there"
         raise TraceWriteError(message, hint) from error
     return salt, sha256_of(content)
+
+
+def prepare(directory: str) -> None:
+    """Make ready what the record of a span to come takes, while nobody waits."""
+    folder_fd = _open_folder(directory, create=True)
+    try:
+        make_blank("", folder_fd)
+    finally:
+        os.close(folder_fd)
 
 
 def read_request(directory: str, span_id: str) -> tuple[Request, str, str]:
@@ -315,6 +326,7 @@ def _write_new(name: str, content: bytes, folder_fd: int) -> None:
     if _is_there(name, folder_fd):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     temporary = f".{name}.new"
+    take_blank("", temporary, folder_fd)
     fd = open_own(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, folder_fd)
     written = 0
     try:

@@ -277,7 +277,7 @@ def _launch(
         if world.forks:
             talk.follow_fork()
         entrance.bring_in(talk.pid)
-        master = talk.expect_ready(terminal=process.terminal)
+        master = talk.expect_ready(terminal=process.terminal, confirm=view.confirm)
     except BaseException:
         end(talk)
         raise

@@ -14,8 +14,25 @@ if TYPE_CHECKING:
     from substrate.world.context import Context
 
 
+# By the configuration, of which `stored_config` keeps as many: who runs many commands in one
+# process looks each filter up once.
+_MOST_FOUND = 16
+_found: dict[int, tuple[Config, str, Filter | None]] = {}
+
+
 def find_filter(context: Context, config: Config) -> Filter | None:
     """Return the compiled system call filter of a bundle, from the cache when it is there."""
+    known = _found.get(id(config))
+    if known is not None and known[0] is config and known[1] == context.cache:
+        return known[2]
+    found = _find(context, config)
+    if len(_found) >= _MOST_FOUND:
+        _found.clear()
+    _found[id(config)] = (config, context.cache, found)
+    return found
+
+
+def _find(context: Context, config: Config) -> Filter | None:
     extension = config.substrate
     profile = config.linux.seccomp
     log_only = extension is not None and extension.seccomp.mode == "log"

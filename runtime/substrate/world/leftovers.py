@@ -28,7 +28,7 @@ from substrate.errors import (
 from substrate.filesystem.baseline import BASELINE_FILE
 from substrate.filesystem.inherited import INHERITED_FILE
 from substrate.filesystem.known import COPIES_FILE, KNOWN_FILE
-from substrate.filesystem.layers import COPY
+from substrate.filesystem.layers import BEGAN_FILE, COPY
 from substrate.filesystem.removal import remove_layers
 from substrate.filesystem.since import SINCE_FILE
 from substrate.record import record, replace
@@ -72,6 +72,7 @@ _OWN_DATA = frozenset(
         KNOWN_FILE,
         COPIES_FILE,
         SINCE_FILE,
+        BEGAN_FILE,
         INHERITED_FILE,
         DROPPED_FILE,
         ONE_OPTION_FILE,

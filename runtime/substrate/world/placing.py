@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from substrate.bundle.model import Config
     from substrate.isolation.steps.spanning import SpanOverlay
+    from substrate.world.ahead import LayerAhead
     from substrate.world.span import Span
     from substrate.world.state import State
 
@@ -28,11 +29,17 @@ if TYPE_CHECKING:
 
 @record
 class View:
-    """How a span's process enters the world: for `EnteredWorld`, and further inputs of its plan."""
+    """How a span's process enters the world: for `EnteredWorld`, and further inputs of its plan.
+
+    `is_own`: nobody else writes to its layer. `confirm` is called when its mounts are made and
+    before its program may run; it raises what keeps the program from running.
+    """
 
     overlay: SpanOverlay | None
     joins_mounts: bool
     inputs: dict[str, int]
+    is_own: bool = False
+    confirm: Callable[[], None] | None = None
 
 
 # As any process of the world: in the mount it began with.
@@ -45,13 +52,14 @@ def place(
     owner: str,
     names: tuple[str | None, str],
     start: Callable[[View], T],
+    ahead: LayerAhead | None = None,
 ) -> tuple[T, Span | None]:
     """Have `start` bring a process in, with the view it shall have; return its result.
 
     `names` are the ids of span and session, None for a command that is no span: it shares the
     world's own mount, or, once that lies below the layers of spans (also of accepted ones, which
-    may come back), gets a layer as well. `owner`
-    is the world's state directory. Raises what `start` and `enter_span` raise.
+    may come back), gets a layer as well. `owner` is the world's state directory; `ahead` may have
+    a layer that is made already. Raises what `start` and `enter_span` raise.
     """
     span_id, session = names
     if state.layer is not None and state.layer.copied:
@@ -66,11 +74,11 @@ def place(
                 return start(PLAIN), None
         from substrate.world.spans import free_id
 
-        span_id = free_id(state.data, "exec", below + 1)
+        span_id = free_id(state.data, below + 1)
     from substrate.world.span import enter_span
 
     check_spans(state, config)
-    return enter_span(state, owner, span_id or "", session, start)
+    return enter_span(state, owner, (span_id or "", session), start, ahead)
 
 
 def check_spans(state: State, config: Config) -> None:

@@ -16,10 +16,11 @@ from substrate.errors import (
     UsageError,
     WorldStateError,
 )
-from substrate.isolation.conversation import LOWEST_INPUT, Conversation, compile_plan, end
-from substrate.isolation.entering import EnteredWorld, exec_sequence
+from substrate.isolation.conversation import LOWEST_INPUT, Conversation, end
+from substrate.isolation.entering import EnteredWorld, exec_plan
 from substrate.isolation.payload import Descriptors
 from substrate.kernel import signals
+from substrate.record import record
 from substrate.world import state as states
 from substrate.world.console import foreground_group
 from substrate.world.ending import end_tree
@@ -40,12 +41,30 @@ if TYPE_CHECKING:
     from substrate.cgroups.report import LimitHit
     from substrate.cgroups.spans import SpanCgroup
     from substrate.filesystem.entries import FsDiff
+    from substrate.world.ahead import LayerAhead
     from substrate.world.context import Context
     from substrate.world.outcome import Resources
     from substrate.world.overrides import Overrides
     from substrate.world.placing import View
     from substrate.world.span import Span
     from substrate.world.state import State
+
+
+@record
+class Moments:
+    """What else is done while a command begins, each once or not at all.
+
+    `announce`: while its process is being made, and before its program may run; what it raises
+    keeps the program from running. `look`: as late as that, for a command whose changes are told
+    from the layer's before and after. `before`: with the process waiting to execute its program.
+    """
+
+    announce: Callable[[], None] | None = None
+    look: Callable[[State], None] | None = None
+    before: Callable[[Started], None] | None = None
+
+
+NO_MOMENTS = Moments()
 
 
 class Started:
@@ -129,55 +148,74 @@ def begin(
     overrides: Overrides,
     descriptors: Mapping[int, int],
     names: tuple[str | None, str] = (None, ""),
-    before: Callable[[Started], None] | None = None,
+    moments: Moments = NO_MOMENTS,
+    ahead: LayerAhead | None = None,
 ) -> Started:
     """Start a process in a world and return once its program runs.
 
     `descriptors`: which of the caller's it gets under which number below `LOWEST_INPUT`; the
     standard streams not named are this program's own. The caller keeps all of them. `names` are
-    the ids of its span and session; who begins a span must `leave` it. `before` is called with
-    the process waiting to execute its program; it owns what is open from then on, and a process
-    that then fails is already ended and reaped. Raises `WorldStateError` unless the world runs,
-    and what `exec` raises.
+    the ids of its span and session; who begins a span must `leave` it. `ahead` may have its layer
+    made already. Who is called before the program runs owns what is open from then on, and a
+    process that then fails is already ended and reaped. Raises `WorldStateError` unless the world
+    runs, and what `exec` raises.
     """
-    with World.open(context, world_id) as world:
-        state = world.read()
-        config = stored_config(world)
-        owner = world.path
-    if state.current_status != states.RUNNING:
-        message = f"container not running: {world_id} is {state.current_status}"
-        raise WorldStateError(message, f"substrate-runtime state {world_id}")
+    state, config, owner = _running(context, world_id)
     process = override(config.process, overrides)
     if process is None:
         message = "there is nothing to execute"
         raise UsageError(message)
     seccomp = find_filter(context, config)
+    has_spans = state.layer is not None and _has_spans(state, config)
+    looks = moments.look is not None and state.layer is not None and not has_spans
+    # Whose going on depends on nothing that we do with the process at its gate.
+    waits = looks or moments.before is not None or process.terminal
     inputs = _raised(descriptors)
+    span_id = names[0] or ""
     try:
-        span_id = names[0]
-        with Entrance(state, owner, spanned=bool(span_id), span_id=span_id or "") as entrance:
+        with Entrance(state, owner, spanned=bool(span_id), span_id=span_id) as entrance:
 
             def enter(view: View) -> tuple[Conversation, int]:
                 entered = EnteredWorld(
                     state.namespaces, state.may_set_groups, entrance.into_cgroup, view.overlay,
                     view.joins_mounts,
                 )  # fmt: skip
-                steps = exec_sequence(
-                    process, entered, seccomp, Descriptors(given=tuple(descriptors))
-                )
+                given = Descriptors(given=tuple(descriptors))
+                plan = exec_plan(process, entered, seccomp, given)
                 known = entrance.inputs | inputs | view.inputs
-                talk = Conversation(compile_plan(steps), known, "native")
-                return talk, _bring_in(talk, entered, entrance, terminal=process.terminal)
+                talk = Conversation(plan, known, "native")
+                # In a layer that others write to as well, its share is claimed first.
+                own = view.is_own or state.layer is None
+                ahead = own and not waits and not entrance.into_cgroup
+                return talk, _bring_in(
+                    talk, entered, entrance, (moments.announce, view.confirm),
+                    ahead=ahead, terminal=process.terminal,
+                )  # fmt: skip
 
-            if state.layer is None or not _has_spans(state, config):
-                (talk, master), span = enter(PLAIN), None
+            if has_spans:
+                (talk, master), span = place(state, config, owner, names, enter, ahead)
             else:
-                (talk, master), span = place(state, config, owner, names, enter)
+                (talk, master), span = enter(PLAIN), None
     finally:
         for fd in inputs.values():
             os.close(fd)
     started = Started(talk.pid, master, state, span, entrance.cgroup)
-    return _let_run(started, talk, before)
+    return _let_run(started, talk, moments.look if looks else None, moments.before)
+
+
+def _running(context: Context, world_id: str) -> tuple[State, Config, str]:
+    """Return state, configuration and state directory of a world that runs, as far as is written.
+
+    Whether its first process is there is seen when it is entered.
+    """
+    with World.open(context, world_id) as world:
+        state = world.read()
+        config = stored_config(world)
+        owner = world.path
+    if state.status != states.RUNNING or (state.cgroup and states.is_frozen(state.cgroup)):
+        message = f"container not running: {world_id} is {state.current_status}"
+        raise WorldStateError(message, f"substrate-runtime state {world_id}")
+    return state, config, owner
 
 
 def leave(started: Started, status: int) -> FsDiff | None:
@@ -199,16 +237,23 @@ def _has_spans(state: State, config: Config) -> bool:
 
 
 def _let_run(
-    started: Started, talk: Conversation, before: Callable[[Started], None] | None
+    started: Started,
+    talk: Conversation,
+    look: Callable[[State], None] | None,
+    before: Callable[[Started], None] | None,
 ) -> Started:
+    is_theirs = False
     try:
+        if look is not None and started.state is not None:
+            look(started.state)
         if before is not None:
+            is_theirs = True
             before(started)
         talk.go()
         talk.wait_for_exec()
     except BaseException:
         end(talk)
-        if before is None:
+        if not is_theirs:
             started.close()
         leave(started, CannotExecuteError.status)
         started.used()
@@ -226,13 +271,24 @@ def _signal_group(group: int, number: int) -> bool:
 
 
 def _bring_in(
-    talk: Conversation, world: EnteredWorld, entrance: Entrance, *, terminal: bool
+    talk: Conversation,
+    world: EnteredWorld,
+    entrance: Entrance,
+    first: tuple[Callable[[], None] | None, Callable[[], None] | None],
+    *,
+    ahead: bool,
+    terminal: bool,
 ) -> int:
+    announce, confirm = first
     try:
+        if announce is not None:
+            announce()
+        if ahead and confirm is None:
+            talk.go_ahead()
         if world.forks:
             talk.follow_fork()
         entrance.bring_in(talk.pid)
-        return talk.expect_ready(terminal=terminal)
+        return talk.expect_ready(terminal=terminal, confirm=confirm)
     except BaseException:
         end(talk)
         raise

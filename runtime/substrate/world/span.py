@@ -9,23 +9,34 @@ new span joins it, and its changes are told from the layer's before and after.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
 from substrate.errors import LayerInUseError, LayerNamesError
 from substrate.isolation.steps.spanning import SpanOverlay
 from substrate.kernel import procfs
-from substrate.record import record
+from substrate.record import record, replace
 from substrate.world.kill import world_processes
 from substrate.world.moved import follow_if_free, was_told
 from substrate.world.placing import View
-from substrate.world.spans import OWN, SHARED, check_unknown, claim, record_diff
+from substrate.world.spans import (
+    OWN,
+    SHARED,
+    check_unknown,
+    claim,
+    is_over,
+    is_unnamed,
+    record_diff,
+)
 from substrate.world.stack import (
     BASE_LAYER,
     ONE_OPTION_FILE,
     LayerStack,
     SpanLayer,
+    ahead_names,
     check_span_id,
+    read_layers,
 )
 from substrate.world.unattended import has_unrecorded, note_joined, record_ended
 
@@ -39,9 +50,12 @@ if TYPE_CHECKING:
     from substrate.filesystem.entries import FsDiff
     from substrate.filesystem.keptlook import KeptLook
     from substrate.filesystem.layers import Stacked
+    from substrate.world.ahead import LayerAhead
     from substrate.world.state import State
 
     T = TypeVar("T")
+    # The layer, the one it comes in place of, and how a process gets to see it.
+    NewLayer = tuple[SpanLayer, SpanLayer | None, View]
 
 # A mount ends a moment after the last process that had it.
 _REST_TIMEOUT_S = 2.0
@@ -66,31 +80,33 @@ class Span:
 
 
 def enter_span(
-    state: State, owner: str, span_id: str, session: str, start: Callable[[View], T]
+    state: State,
+    owner: str,
+    names: tuple[str, str],
+    start: Callable[[View], T],
+    ahead: LayerAhead | None = None,
 ) -> tuple[T, Span]:
     """Begin a span by `start`, which brings its first process into the world; return its result.
 
-    `state.layer` is there; `owner` is the world's state directory. `start` may be called twice.
-    Raises `WorldStateError` when there is a span of that id, and what `start` raises.
+    `state.layer` is there; `owner` is the world's state directory, `names` are the ids of span and
+    session, `ahead` may have made its layer already. `start` may be called twice. Raises
+    `WorldStateError` when there is a span of that id, and what `start` raises.
     """
-    check_span_id(span_id)
+    check_span_id(names[0])
     assert state.layer is not None  # noqa: S101 -- see placing.py
+    if ahead is not None:
+        ahead.settle()
     with LayerStack(state.layer, state.data) as stack:
-        layers = stack.layers()
-        check_unknown(state.data, span_id, layers)
         if state.layer.copied:
+            check_unknown(state.data, names[0], stack.layers())
             # What it changes is told from the copy before and after.
-            return _joining(state, BASE_LAYER, -1, (span_id, session), start)
-        if was_told(state.data) and nobody_writes(state, owner):
-            follow_if_free(state, stack)
-        if len(layers) >= MOST_LAYERS and nobody_writes(state, owner):
-            record_ended(state, owner, layers, rests=True)
-            stack.squash(layers[: len(layers) - KEPT_LAYERS])
-            layers = stack.layers()
+            return _joining(state, BASE_LAYER, -1, names, start)
+        layers = lowered(state, owner, stack)
+        check_unknown(state.data, names[0], layers)
         deadline = time.monotonic() + _REST_TIMEOUT_S
         while layers or is_at_rest(state, owner):
             try:
-                return _over_new_layer(state, owner, stack, layers, (span_id, session), start)
+                return _over_new_layer(state, owner, stack, layers, names, start, ahead)
             except LayerNamesError:
                 if _names_layers_in_one(state):
                     raise
@@ -100,11 +116,11 @@ def enter_span(
             except LayerInUseError:
                 joined = _mount_namespace(state, owner, layers[-1])
                 if joined >= 0:
-                    return _joining(state, layers[-1], joined, (span_id, session), start)
+                    return _joining(state, layers[-1], joined, names, start)
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.002)
-        return _joining(state, BASE_LAYER, -1, (span_id, session), start)
+        return _joining(state, BASE_LAYER, -1, names, start)
 
 
 def leave_span(
@@ -114,7 +130,31 @@ def leave_span(
 
     Files are hashed as `settings`, by default not at all.
     """
-    from substrate.filesystem.hashing import add_hashes
+    found = _changes_of(state, span, settings)
+    record_diff(state.data, span, found, facts)
+    return found
+
+
+def _is_unchanged(state: State, span: Span) -> bool:
+    """Whether a span has left its layer as it was made, so that nothing of it need be read."""
+    if span.before is not None or state.layer is None:
+        return False
+    below = [one for one in read_layers(state.data) if one.number < span.layer.number]
+    stack = LayerStack(state.layer, state.data)
+    try:
+        return stack.is_empty(span.layer, below[-1] if below else BASE_LAYER)
+    except FileNotFoundError:
+        # The next command has taken it away, which was empty and at rest: see `is_over`.
+        if is_unnamed(span.span_id):
+            return True
+        raise
+
+
+def _changes_of(state: State, span: Span, settings: DiffSettings | None) -> FsDiff:
+    if _is_unchanged(state, span):
+        from substrate.filesystem.entries import make_diff
+
+        return _hashed(make_diff([]), settings)
     from substrate.world.diff import layer_changes
 
     with layer_changes(state, span.layer) as changes:
@@ -123,10 +163,15 @@ def leave_span(
             from substrate.filesystem.between import Look, between
 
             found = between(span.before, Look(changes))
-        if settings is not None:
-            found = add_hashes(found, settings.hash, settings.small_file_limit)
-    record_diff(state.data, span, found, facts)
-    return found
+        return _hashed(found, settings)
+
+
+def _hashed(found: FsDiff, settings: DiffSettings | None) -> FsDiff:
+    if settings is None:
+        return found
+    from substrate.filesystem.hashing import add_hashes
+
+    return add_hashes(found, settings.hash, settings.small_file_limit)
 
 
 def is_at_rest(state: State, owner: str) -> bool:
@@ -143,6 +188,18 @@ def is_at_rest(state: State, owner: str) -> bool:
     return nobody_writes(state, owner)
 
 
+def lowered(state: State, owner: str, stack: LayerStack) -> list[SpanLayer]:
+    """Return the layers of a locked stack as a new one may be put over them: not too many."""
+    layers = stack.layers()
+    if was_told(state.data) and nobody_writes(state, owner):
+        follow_if_free(state, stack)
+    if len(layers) >= MOST_LAYERS and nobody_writes(state, owner):
+        record_ended(state, owner, layers, rests=True)
+        stack.squash(layers[: len(layers) - KEPT_LAYERS])
+        layers = stack.layers()
+    return layers
+
+
 def nobody_writes(state: State, owner: str) -> bool:
     """Whether nobody is in a world but our own init."""
     if not state.idle or procfs.has_children(state.pid):
@@ -157,23 +214,17 @@ def _over_new_layer(
     layers: list[SpanLayer],
     names: tuple[str, str],
     start: Callable[[View], T],
+    ahead: LayerAhead | None,
 ) -> tuple[T, Span]:
-    new = stack.push(names[0], layers)
-    below = list(layers)
-    idle_top = None
-    if layers and stack.is_empty(layers[-1], layers[-2] if len(layers) > 1 else BASE_LAYER):
-        idle_top = below.pop()
-    before = layers[-1].name if layers else ""
-    overlay = _overlay(state, stack.stacked(new, below), before)
-    inputs: dict[str, int] = {}
+    made = None if ahead is None else ahead.take(state, stack, layers, names[0])
+    new, idle_top, view = made or _made_now(state, stack, layers, names[0])
     try:
-        _open_namespaces(state, inputs)
-        result = start(View(overlay, joins_mounts=False, inputs=inputs))
+        result = start(view)
     except BaseException:
         stack.drop(new)
         raise
     finally:
-        for fd in inputs.values():
+        for fd in view.inputs.values():
             os.close(fd)
     if has_unrecorded(state.data, layers):
         record_ended(state, owner, layers, rests=True)
@@ -182,13 +233,64 @@ def _over_new_layer(
     return result, Span(*names, new, OWN, None)
 
 
-def _open_namespaces(state: State, inputs: dict[str, int]) -> None:
-    """Open the world's namespaces for the plan's inputs; all but the cgroup's, see `Entrance`."""
-    for name in state.namespaces:
-        if name != "cgroup":
-            path = f"/proc/{state.pid}/ns/{_FILES.get(name, name)}"
-            key = "userns" if name == "user" and not _is_rootless(state) else f"namespace:{name}"
-            inputs[key] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _made_now(state: State, stack: LayerStack, layers: list[SpanLayer], span_id: str) -> NewLayer:
+    idle_top = idle(stack, layers)
+    new = stack.push(span_id, layers)
+    try:
+        overlay = overlay_over(state, stack, layers, idle_top, new.name)
+        inputs = open_namespaces(state)
+    except BaseException:
+        stack.drop(new)
+        raise
+
+    def confirm() -> None:
+        if idle(stack, layers) is None:
+            message = f"{layers[-1].span_id} has just changed something, in a process it has left"
+            raise LayerInUseError(message, f"substrate-runtime ps {state.world_id}", errno.EBUSY)
+
+    view = View(overlay, joins_mounts=False, inputs=inputs, is_own=True)
+    return new, idle_top, view if idle_top is None else replace(view, confirm=confirm)
+
+
+def idle(stack: LayerStack, layers: list[SpanLayer]) -> SpanLayer | None:
+    """Return the topmost of these layers when its span is over and has changed nothing.
+
+    Who is left of it may still change something, until the layer is found at rest.
+    """
+    if not layers or not is_over(stack.data, layers[-1].span_id):
+        return None
+    is_empty = stack.is_empty(layers[-1], layers[-2] if len(layers) > 1 else BASE_LAYER)
+    return layers[-1] if is_empty else None
+
+
+def overlay_over(
+    state: State,
+    stack: LayerStack,
+    layers: list[SpanLayer],
+    idle_top: SpanLayer | None,
+    directory: str,
+) -> SpanOverlay:
+    """Return the overlay of a layer in a directory over these layers, all there are but `idle`."""
+    below = layers if idle_top is None else layers[:-1]
+    before = layers[-1].name if layers else ""
+    return _overlay(state, stack.stacked(directory, below), before)
+
+
+def open_namespaces(state: State) -> dict[str, int]:
+    """Open the world's namespaces for a plan's inputs; all but the cgroup's, see `Entrance`."""
+    inputs: dict[str, int] = {}
+    try:
+        for name in state.namespaces:
+            if name != "cgroup":
+                path = f"/proc/{state.pid}/ns/{_FILES.get(name, name)}"
+                is_userns = name == "user" and not _is_rootless(state)
+                key = "userns" if is_userns else f"namespace:{name}"
+                inputs[key] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except BaseException:
+        for fd in inputs.values():
+            os.close(fd)
+        raise
+    return inputs
 
 
 def _is_rootless(state: State) -> bool:
@@ -252,11 +354,14 @@ def _mount_namespace(state: State, owner: str, layer: SpanLayer) -> int:
 
 
 def _mounts_layer(pid: int, layer: SpanLayer) -> bool:
-    ending = f"/{layer.name}/upper".encode()
+    ending, former = f"/{layer.name}/upper".encode(), f"/{ahead_names(layer)}".encode()
     with open(f"/proc/{pid}/mountinfo", "rb") as file:
         for line in file:
             _, _, rest = line.partition(b" - overlay ")
             for option in rest.rstrip(b"\n").split(b","):
-                if option.startswith(b"upperdir=") and option.endswith(ending):
+                if not option.startswith(b"upperdir="):
+                    continue
+                # It may have been mounted before its span had a name.
+                if option.endswith(ending) or former in option:
                     return True
     return False

@@ -9,6 +9,7 @@ import os
 
 from substrate import jsontext
 from substrate.errors import SubstrateError, WorldStateError
+from substrate.kernel.blanks import make_blank, take_blank
 from substrate.world.stack import check_span_id, read_layers
 
 TYPE_CHECKING = False
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from substrate.world.stack import SpanLayer
 
 SPANS = "spans"
+# A command that is no span and has a layer all the same is this and a number.
+UNNAMED = "exec"
 # Whether a span had its layer for itself.
 OWN, SHARED = "own", "shared"
 
@@ -32,11 +35,11 @@ def check_unknown(data: str, span_id: str, layers: list[SpanLayer]) -> None:
         raise WorldStateError(message, "every span needs an id of its own")
 
 
-def free_id(data: str, word: str, number: int) -> str:
-    """Return the id of a span that nobody named: the word and the first number that is free."""
-    while os.path.lexists(_path(data, f"{word}-{number}")):
+def free_id(data: str, number: int) -> str:
+    """Return an id for a span that nobody named, with the first number that is free."""
+    while os.path.lexists(_path(data, f"{UNNAMED}-{number}")):
         number += 1
-    return f"{word}-{number}"
+    return f"{UNNAMED}-{number}"
 
 
 def claim(data: str, names: tuple[str, str], layer: int, attribution: str) -> None:
@@ -86,6 +89,20 @@ def recorded_ns(data: str, span_id: str) -> int:
     return os.stat(_path(data, span_id)).st_mtime_ns
 
 
+def is_over(data: str, span_id: str) -> bool:
+    """Whether nobody will ask what is in a span's layer: its end is on record, or it had no name.
+
+    The latter may still run.
+    """
+    return is_unnamed(span_id) or has_record(data, span_id)
+
+
+def is_unnamed(span_id: str) -> bool:
+    """Whether an id is of a command that is no span."""
+    word, _, number = span_id.partition("-")
+    return word == UNNAMED and number.isdigit()
+
+
 def recorded_diff(data: str, span_id: str) -> FsDiff | None:
     """Return what a span changed as it was recorded; None while that was not done."""
     from substrate.filesystem.recorded import from_json
@@ -94,13 +111,20 @@ def recorded_diff(data: str, span_id: str) -> FsDiff | None:
     return None if told is None else from_json(told)
 
 
+def prepare(data: str) -> None:
+    """Make ready what the record of a span to come takes, while nobody waits."""
+    make_blank(f"{data}/{SPANS}")
+
+
 def _path(data: str, span_id: str) -> str:
     return f"{data}/{SPANS}/{span_id}.json"
 
 
 def _write(data: str, span_id: str, text: str) -> None:
     path = _path(data, span_id)
-    temporary = f"{data}/{SPANS}/.{span_id}.new"
+    name = f".{span_id}.new"
+    temporary = f"{data}/{SPANS}/{name}"
+    take_blank(f"{data}/{SPANS}", name)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         fd = os.open(temporary, flags, 0o600)

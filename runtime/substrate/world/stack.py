@@ -12,7 +12,7 @@ import fcntl
 import os
 
 from substrate.errors import SubstrateError, UsageError, WorldNotFoundError, WorldStateError
-from substrate.filesystem.layers import OVERLAY_PREFIXES, Stacked, copy_root
+from substrate.filesystem.layers import OVERLAY_PREFIXES, Stacked, begin_now, copy_root
 from substrate.record import record
 from substrate.world.accepted import check_complete, highest_accepted
 
@@ -30,6 +30,7 @@ BASE = "layer"
 COVER = "cover"
 LOCK_TIMEOUT_S = 30.0
 _NEW, _SPARE, _DROPPED = ".new", ".spare", ".dropped-"
+_AHEAD = ".ahead-"
 # Of a layer; the last is for the overlay by which `CheckAtRest` asks, without root.
 _PARTS = ("upper", "work", "rest")
 SQUASHED = "squash-"
@@ -138,13 +139,18 @@ class LayerStack:
             raise SubstrateError(message, hint) from error
 
     def _push(self, span_id: str, layers: list[SpanLayer]) -> SpanLayer:
-        below = layers[-1] if layers else BASE_LAYER
-        number = below.number or highest_accepted(self.data)
-        layer = SpanLayer(number + 1, span_id)
+        layer = self._next(span_id, layers)
+        os.rename(self._make(layers), self.path(layer))
+        return layer
+
+    def _make(self, layers: list[SpanLayer]) -> str:
+        """Make the directories of the layer after these; return where they are, to be renamed."""
         folder = f"{self.data}/{LAYERS}"
         new = f"{folder}/{_NEW}"
-        source = f"{self.path(below)}/upper"
-        if not self._reuse(new):
+        source = f"{self.path(layers[-1] if layers else BASE_LAYER)}/upper"
+        if self._reuse(new):
+            begin_now(new)
+        else:
             try:
                 os.mkdir(folder, 0o700)
             except FileExistsError:
@@ -152,8 +158,42 @@ class LayerStack:
                 remove(new)
             self._make_parts(new)
         copy_root(source, f"{new}/upper")
-        os.rename(new, self.path(layer))
+        return new
+
+    def make_ahead(self, layers: list[SpanLayer]) -> tuple[str, int]:
+        """Make the directories of the layer that may come after these, outside the stack yet.
+
+        Returns their place relative to the world's data, and a descriptor of it. Until that is
+        closed nobody else makes any: `BlockingIOError`.
+        """
+        for name in os.listdir(f"{self.data}/{LAYERS}"):
+            if name.startswith(_AHEAD):
+                os.close(_claimed(f"{self.data}/{LAYERS}/{name}"))
+                remove(f"{self.data}/{LAYERS}/{name}")  # its maker was killed
+        # Never the name of another one: a process that its maker has left may still look for that.
+        place = f"{ahead_names(self._next('', layers))}{os.urandom(8).hex()}"
+        new = self._make(layers)
+        begin_now(new)
+        os.rename(new, f"{self.data}/{place}")
+        return place, _claimed(f"{self.data}/{place}")
+
+    def adopt(self, place: str, span_id: str, layers: list[SpanLayer]) -> SpanLayer | None:
+        """Take what was made ahead of these layers into the stack; None if it is not there."""
+        layer = self._next(span_id, layers)
+        try:
+            begin_now(f"{self.data}/{place}")
+            os.rename(f"{self.data}/{place}", self.path(layer))
+        except FileNotFoundError:
+            return None
         return layer
+
+    def forget_ahead(self, place: str) -> None:
+        """Remove what was made ahead and is not wanted, nor mounted any more."""
+        remove(f"{self.data}/{place}")
+
+    def _next(self, span_id: str, layers: list[SpanLayer]) -> SpanLayer:
+        number = layers[-1].number if layers else highest_accepted(self.data)
+        return SpanLayer(number + 1, span_id)
 
     def receive(self, layer: SpanLayer, fill: Callable[[str], None]) -> None:
         """Take in a layer that `fill` makes in a directory with empty parts."""
@@ -239,15 +279,18 @@ class LayerStack:
             return False
         return _attributes(upper) == _attributes(under)
 
-    def stacked(self, layer: SpanLayer, below: list[SpanLayer]) -> Stacked:
-        """Return how a layer is mounted over those `below`, the lowest of which comes first."""
+    def stacked(self, name: str, below: list[SpanLayer]) -> Stacked:
+        """Return how a layer is mounted over those `below`, the lowest of which comes first.
+
+        `name` is its directory, relative to the world's data.
+        """
         names = [one.name for one in reversed(below)]
         # The lowest is mounted in the world all the time, of which the kernel would warn.
         if not self.is_empty(BASE_LAYER, None):
             names.append(BASE)
         if os.path.isdir(f"{self.data}/{COVER}"):
             names.append(COVER)
-        return Stacked(layer.name, tuple(names))
+        return Stacked(name, tuple(names))
 
     def _lock(self) -> None:
         import time
@@ -278,6 +321,25 @@ def cover_of(data: str) -> list[str]:
 def read_layers(data: str) -> list[SpanLayer]:
     """Return the layers of spans below a world's data directory, the lowest first."""
     return _counting(_all_layers(data))
+
+
+def ahead_names(layer: SpanLayer) -> str:
+    """Return how the places begin where a layer may have been made ahead of its span.
+
+    Relative to the world's data. Its overlay tells that place for ever, see mountinfo.
+    """
+    return f"{LAYERS}/{_AHEAD}{layer.number}."
+
+
+def _claimed(directory: str) -> int:
+    """Return a descriptor with the directory's lock; raises `BlockingIOError` when it is taken."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _all_layers(data: str) -> list[SpanLayer]:

@@ -35,6 +35,9 @@ OWNER_FILE = "owner"
 FORKING_FILE = "forking"
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-")
 _NEW = ".new"
+# By content, as `stored_config` has it: most commands read a state that has not changed.
+_MOST_READ = 16
+_read: dict[bytes, State] = {}
 # It is part of names that the kernel limits: log prefixes, interface names, cgroups.
 _LONGEST_ID = 64
 LOCK_TIMEOUT_S = 30.0
@@ -134,12 +137,17 @@ class World:
         raw = self.read_file(STATE_FILE)
         if raw is None:
             raise self._not_found()
-        where = os.path.join(self.path, STATE_FILE)
-        try:
-            data = jsontext.loads(raw)
-        except ValueError:
-            data = None
-        return from_json(data, where)
+        state = _read.get(raw)
+        if state is None:
+            try:
+                data = jsontext.loads(raw)
+            except ValueError:
+                data = None
+            state = from_json(data, os.path.join(self.path, STATE_FILE))
+            if len(_read) >= _MOST_READ:
+                _read.clear()
+            _read[raw] = state
+        return state
 
     def write(self, state: State) -> None:
         """Replace the stored state at once."""

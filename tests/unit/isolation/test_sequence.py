@@ -9,9 +9,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from substrate.filesystem.layers import Stacked
 from substrate.isolation.conversation import compile_plan
-from substrate.isolation.entering import EnteredWorld, exec_sequence, hook_sequence
+from substrate.isolation.entering import (
+    EnteredWorld,
+    exec_plan,
+    exec_sequence,
+    hook_sequence,
+    mounts_sequence,
+)
+from substrate.isolation.payload import NO_DESCRIPTORS, Descriptors
 from substrate.isolation.sequence import create_sequence
+from substrate.isolation.steps.process import GATE_DESCRIPTION
+from substrate.isolation.steps.spanning import SpanOverlay
 from substrate.kernel.constants import Pr
 from substrate.kernel.plan import FAIL, IDLE, REAP, TRY
 from substrate.kernel.syscalls import NAMES
@@ -268,6 +278,36 @@ def test_a_further_process_is_as_confined_as_the_first(host: FixedHost) -> None:
     further = described(exec_sequence(process, EnteredWorld(("user", "pid", "mount")), FILTER))
     tail = first[first.index("drop capabilities from the bounding set") :]
     assert further[-len(tail) :] == tail
+
+
+def test_a_plan_of_many_is_the_plan_of_its_steps(host: FixedHost) -> None:
+    worlds = [
+        EnteredWorld(("user", "pid", "mount", "cgroup")),
+        EnteredWorld(("user", "pid", "mount"), into_cgroup=True, joins_mounts=True),
+    ]
+    words = [("true",), ("sh", "-c", "x" * 100), ("/bin/true",), ("true",)]
+    for _ in range(2):  # some are begun already then
+        for world, args, cwd in itertools.product(worlds, words, ("/", "/work")):
+            process = process_of(host, args=list(args), env=[f"N={len(args)}"], cwd=cwd)
+            for descriptors in (NO_DESCRIPTORS, Descriptors(given=(0, 1, 2))):
+                steps = exec_sequence(process, world, FILTER, descriptors)
+                assert exec_plan(process, world, FILTER, descriptors) == compile_plan(steps)
+
+
+def test_who_makes_the_mounts_of_a_span_ahead_enters_nothing_else(host: FixedHost) -> None:
+    overlay = SpanOverlay(
+        project=str(host.folder), at="/work", data="/data", before="layers/1.one", rootful=True,
+        own_userns=True, stack=Stacked("layers/.ahead-2.x", ("layers/1.one",)),
+    )  # fmt: skip
+    steps = described(mounts_sequence(overlay))
+    joins = [step for step in steps if step.startswith("join")]
+    assert joins == ["join mount namespace of the world"]
+    assert steps[0] == _HIDE
+    assert before(steps, "check that nobody writes", "make the span's layer")
+    assert before(steps, "lock the mounts against the world", "join mount namespace of the world")
+    assert not any("fork" in step or "execute" in step for step in steps)
+    # At its gate it waits for nothing but its end.
+    assert steps[-1] == GATE_DESCRIPTION
 
 
 def test_a_world_of_a_shared_pid_namespace_forks_nobody(host: FixedHost) -> None:

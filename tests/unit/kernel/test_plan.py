@@ -196,7 +196,7 @@ def test_a_call_is_encoded_with_the_kinds_of_its_arguments() -> None:
     image = made.finish().encode({"sync": 5})
     number, flags, store, skip, step, expect, *rest = OP.unpack_from(image, HEADER.size)
     assert (number, store, skip, step, expect) == (NUMBERS["openat2"], cell.offset, 0, 0, 4)
-    assert flags == EXPECT | KIND_CELL | KIND_POINTER << 2
+    assert flags == EXPECT | 3 << 12 | KIND_CELL | KIND_POINTER << 2
     assert rest[:3] == [2, 20, 0]
     assert rest[3:] == [cell.offset, text.offset, 0xFFFF_FFFF_FFFF_FFFF, 0, 0, 0]
 

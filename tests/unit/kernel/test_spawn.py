@@ -9,7 +9,7 @@ import pytest
 
 from substrate.errors import DependencyError, UsageError
 from substrate.kernel import spawn
-from substrate.kernel.spawn import sealed_memfd, world_init_fd
+from substrate.kernel.spawn import kept_world_init_fd, sealed_memfd, world_init_fd
 from tests.support.plans import Builder
 
 if TYPE_CHECKING:
@@ -62,6 +62,25 @@ def test_world_init_is_executable_and_sealed() -> None:
         assert fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _ALL_SEALS == _ALL_SEALS
     finally:
         os.close(fd)
+
+
+def test_one_world_init_is_kept_for_all_worlds_of_a_process() -> None:
+    fd = kept_world_init_fd()
+    assert kept_world_init_fd() == fd
+    assert os.pread(fd, 4, 0) == b"\x7fELF"
+    assert not os.get_inheritable(fd)
+
+
+def test_a_kept_descriptor_that_is_another_file_by_now_is_not_executed() -> None:
+    fd = kept_world_init_fd()
+    with open("/dev/null", "rb") as other:
+        os.dup2(other.fileno(), fd, inheritable=False)
+    again = kept_world_init_fd()
+    assert again != fd
+    assert os.pread(again, 4, 0) == b"\x7fELF"
+    os.close(fd)
+    os.close(again)
+    assert os.pread(kept_world_init_fd(), 4, 0) == b"\x7fELF"
 
 
 def test_world_init_is_small() -> None:

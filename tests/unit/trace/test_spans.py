@@ -27,6 +27,7 @@ from substrate.trace.spans import (
     Request,
     allowed_environment,
     command_start,
+    prepare,
     read_request,
     refusal,
     request_sha256,
@@ -59,6 +60,33 @@ def test_the_exact_request_comes_back(directory: str) -> None:
     assert read_request(directory, records.SPAN) == (REQUEST, salt, sha256)
     assert sha256 == hashlib.sha256(_path(directory).read_bytes()).hexdigest()
     assert sha256 == request_sha256(directory, records.SPAN)
+
+
+def test_a_record_takes_the_file_that_was_made_ahead(directory: str) -> None:
+    prepare(directory)
+    (blank,) = Path(directory, "spans").iterdir()
+    inode = blank.stat().st_ino
+    _, sha256 = write_request(directory, records.ORIGIN, REQUEST)
+    assert _path(directory).stat().st_ino == inode
+    assert sha256 == request_sha256(directory, records.SPAN)
+    assert not blank.exists()
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600])
+def test_a_file_made_ahead_is_trusted_no_more_than_a_new_one(directory: str, mode: int) -> None:
+    prepare(directory)
+    (blank,) = Path(directory, "spans").iterdir()
+    blank.unlink()
+    target = Path(directory, "target")
+    target.touch()
+    target.chmod(mode)
+    if mode == 0o600:
+        blank.symlink_to(target)
+    else:
+        blank.hardlink_to(target)
+    with pytest.raises((RefusedError, TraceWriteError)):
+        write_request(directory, records.ORIGIN, REQUEST)
+    assert target.read_bytes() == b""
 
 
 def test_words_that_are_no_utf_8_are_there_as_bytes_too(directory: str) -> None:

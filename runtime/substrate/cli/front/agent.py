@@ -28,7 +28,7 @@ def run(arguments: Arguments) -> int:
     context = context_of(arguments)
     # While there is one thread only: probes fork.
     probes = [finding._asdict() for finding in probe()]
-    world = world_of(arguments)
+    world = world_of(arguments, stays=True)
     world.ensure_session(spec)
     prepare_directory(context.root)
     path = arguments.text("socket") or os.path.join(context.root, f"@agent-{spec.id}.sock")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 
-from substrate.api import sessions
-from substrate.api.environment import asked_environment
-from substrate.api.inprocess import InProcessWorld
-from substrate.api.records import WorldSpec
 from substrate.cli.report import Reporter
 from substrate.errors import UsageError
 from substrate.world.context import Context, find_directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from substrate.api.inprocess import InProcessWorld
+    from substrate.api.records import WorldSpec
     from substrate.cli.parse import Arguments
 
 # 125 is ours, as in env(1) and docker: every other status may be a command's own.
@@ -30,6 +28,9 @@ def context_of(arguments: Arguments) -> Context:
 
 def spec_of(arguments: Arguments) -> WorldSpec:
     """Return the whole specification of the session that the options and the directory mean."""
+    from substrate.api import sessions
+    from substrate.api.records import WorldSpec
+
     asked = WorldSpec(
         id=arguments.text("world"),
         bundle=arguments.text("bundle"),
@@ -38,11 +39,17 @@ def spec_of(arguments: Arguments) -> WorldSpec:
     return sessions.complete(asked, os.getcwd())
 
 
-def world_of(arguments: Arguments) -> InProcessWorld:
-    """Return the session's world in this process; nothing is made yet."""
+def world_of(arguments: Arguments, *, stays: bool = False) -> InProcessWorld:
+    """Return the session's world in this process; nothing is made yet.
+
+    `stays`: for command after command, not for one.
+    """
+    from substrate.api.inprocess import InProcessWorld
+
     return InProcessWorld(
-        context_of(arguments), os.getcwd(), os.environ, reporter.warn, arguments.text("policy")
-    )
+        context_of(arguments), os.getcwd(), os.environ, reporter.warn, arguments.text("policy"),
+        works_ahead=stays,
+    )  # fmt: skip
 
 
 def existing_world(arguments: Arguments) -> InProcessWorld:
@@ -54,6 +61,8 @@ def existing_world(arguments: Arguments) -> InProcessWorld:
 
 def environment_of(arguments: Arguments) -> tuple[tuple[str, str], ...]:
     """Return the variables that `--env` gives a command."""
+    from substrate.api.environment import asked_environment
+
     return tuple(asked_environment(arguments.many("env"), os.environ).items())
 
 

@@ -41,7 +41,7 @@ def converse(arguments: Arguments) -> int:
         raise UsageError(message, "substrate --json -c COMMAND")
     gc.enable()
     reporter.spoken = ":{verb}"
-    world = world_of(arguments)
+    world = world_of(arguments, stays=True)
     world.ensure_session(spec_of(arguments))
     shell = Shell(arguments, world)
     from substrate.cli.front.editor import Editor

@@ -63,7 +63,7 @@ def run(arguments: Arguments) -> int:
         message = "the MCP server needs the package mcp, version 2 or newer"
         raise DependencyError(message, "pip install 'substrate-worlds[mcp]'") from None
     gc.enable()
-    world = world_of(arguments)
+    world = world_of(arguments, stays=True)
     world.ensure_session(spec_of(arguments))
     server: MCPServer[Any] = MCPServer(
         "substrate", instructions=_INSTRUCTIONS, version=__version__, log_level="CRITICAL"

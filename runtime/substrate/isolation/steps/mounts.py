@@ -236,6 +236,18 @@ def new_filesystem(
     attributes: int = 0,
 ) -> None:
     """Create a file system; its detached mount is put into the cell `mount`."""
+    context = new_context(out, type_, source, data)
+    out.plan.call("fsmount", context, Fsconfig.FSMOUNT_CLOEXEC, attributes, store=mount)
+    out.close(context)
+
+
+def new_context(
+    out: Lowering, type_: str, source: str | None, data: tuple[tuple[str, str | None], ...]
+) -> Cell:
+    """Create a file system and return the cell of its context, which holds it until it is closed.
+
+    Nothing is mounted yet.
+    """
     plan = out.plan
     context = out.new_cell(f"fs:{type_}")
     plan.call("fsopen", plan.text(type_), Fsconfig.FSOPEN_CLOEXEC, store=context)
@@ -250,8 +262,7 @@ def new_filesystem(
             text = plan.text(value)
             plan.call("fsconfig", context, Fsconfig.SET_STRING, plan.text(key), text, 0)
     plan.call("fsconfig", context, Fsconfig.CMD_CREATE, 0, 0, 0)
-    plan.call("fsmount", context, Fsconfig.FSMOUNT_CLOEXEC, attributes, store=mount)
-    out.close(context)
+    return context
 
 
 def set_attributes(out: Lowering, tree: Cell, options: MountOptions) -> None:
