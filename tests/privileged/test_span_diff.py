@@ -85,9 +85,10 @@ def _dropped(
 ) -> None:
     """Check that without the layer of a span, where one can go, exactly its changes are gone."""
     for number, (before, _, diff) in enumerate(results):
-        if any(first_clash(diff, later) is not None for _, _, later in results[number + 1 :]):
-            continue
         place = len(results) - 1 - number
+        mine, later = lowers[place], lowers[:place]
+        if any(first_clash(mine, diff, one, host.prefix) is not None for one in later):
+            continue
         left = [*lowers[:place], *lowers[place + 1 :]]
         if len(left) < 2:
             continue

@@ -253,7 +253,7 @@ def test_what_one_span_changed_is_dropped_from_the_middle(any_runtime: Runtime) 
     session.span("s3", "echo z >new/z; chmod 600 d/c").ok()
     refused = any_runtime("discard", "--span", "s1", "w")
     assert refused.status == 5
-    assert "new/z was changed by s3" in refused.stderr
+    assert "was changed by s3" in refused.stderr
     assert any_runtime("discard", "--span", "s2", "w", "a").status == 2
     before = session.lines()
     any_runtime("discard", "--dry-run", "--span", "s2", "w").ok()

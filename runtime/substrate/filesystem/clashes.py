@@ -1,8 +1,17 @@
-"""Whether one change goes on from another: then the other cannot be taken out from under it."""
+"""Whether a layer goes on from another: then that one cannot be taken out from under it.
+
+What a layer holds on disk decides, and not what its diff tells: a file that was written anew with
+the same content is no change, and still hides what is below.
+"""
 
 from __future__ import annotations
 
-from substrate.filesystem.entries import DELETE, META, RENAME, WRITE
+import os
+import stat
+
+from substrate.filesystem.descriptors import Tree
+from substrate.filesystem.entries import TOUCHED
+from substrate.filesystem.marks import Marks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,36 +19,49 @@ if TYPE_CHECKING:
 
     from substrate.filesystem.entries import FsDiff
 
+    # Path -> whether all at and below it depends on what the layer made of it.
+    Claims = dict[str, bool]
 
-def first_clash(one: FsDiff, other: FsDiff) -> str | None:
-    """Return a path that both changed, or where one depends on the other; None for no such path."""
-    mine, theirs = _claims(one), _claims(other)
+
+def first_clash(upper: str, diff: FsDiff, later: str, prefix: str) -> str | None:
+    """Return a path where what is in the upper directory `later` depends on that of `upper`.
+
+    `diff` is what the layer of `upper` changed, `prefix` that of the overlay's attributes. None
+    for no such path.
+    """
+    mine, theirs = claims(upper, prefix), claims(later, prefix)
+    for entry in diff.entries:
+        # What is made in a directory takes a copy of the directory's mode and owner along.
+        if entry.change != TOUCHED:
+            mine[entry.path] = True
     return next(_clashes(mine, theirs), None)
 
 
-def _claims(diff: FsDiff) -> dict[str, bool]:
-    """Return each path that was changed, and whether all below it depends on that.
+def claims(upper: str, prefix: str) -> Claims:
+    """Return each path that a layer holds; a directory that only leads to others claims nothing."""
+    found: Claims = {}
+    with Tree(upper) as tree:
+        waiting = [tree.root]
+        while waiting:
+            folder = waiting.pop()
+            for name, status in folder.entries():
+                path = folder.path_of(name)
+                found[path] = not stat.S_ISDIR(status.st_mode)
+                if not found[path]:
+                    inner = folder.child(name)
+                    waiting.append(inner)
+                    marks = Marks(inner.fd(), prefix, follow=True)
+                    found[path] = marks.opaque == "y" or bool(marks.redirect)
+    return found
 
-    What is changed below a directory takes a copy of the directory's mode and owner along.
-    """
-    claims = dict.fromkeys(diff.touched, False)
-    for entry in diff.entries:
-        whole = entry.change in {WRITE, DELETE, RENAME, META} or entry.kind_before not in {
-            "",
-            "dir",
-        }
-        claims[entry.path] = claims.get(entry.path, False) or whole
-        if entry.origin:
-            claims[entry.origin] = True
-    return claims
 
-
-def _clashes(mine: dict[str, bool], theirs: dict[str, bool]) -> Iterator[str]:
+def _clashes(mine: Claims, theirs: Claims) -> Iterator[str]:
     for one, other in ((mine, theirs), (theirs, mine)):
-        for path in other:
-            if path in one or one.get("."):
+        for path, whole in other.items():
+            if one.get(".") or (path in one and (whole or one[path])):
                 yield path
-            names = path.split("/")
-            for length in range(1, len(names)):
-                if one.get("/".join(names[:length])):
+            above = os.path.dirname(path)
+            while above:
+                if one.get(above):
                     yield path
+                above = os.path.dirname(above)

@@ -87,7 +87,8 @@ def drop_span(context: Context, world_id: str, span_id: str, *, dry_run: bool = 
         layer = _layer_of(stack, span_id)
         mine = span_diff(state, span_id)
         for later in (one for one in stack.layers() if one.number > layer.number):
-            path = first_clash(mine, span_diff(state, later.span_id))
+            uppers = (f"{stack.path(one)}/upper" for one in (layer, later))
+            path = first_clash(next(uppers), mine, next(uppers), state.layer.xattr_prefix)
             if path is not None:
                 message = f"dropping span {span_id}: {quote(path)} was changed by {later.span_id}"
                 hint = f"substrate-runtime rollback {world_id} SPAN drops both"
