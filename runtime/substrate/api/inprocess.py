@@ -230,10 +230,15 @@ class InProcessWorld:
         self._say_what_is_later(self._judge)
 
     def destroy(self) -> None:
-        """End the world and all that runs in it. Its changes are gone with it."""
+        """End the world and all that runs in it. Its changes are gone with it.
+
+        What each of its spans changed stays in the trace.
+        """
+        from substrate.api.keeping import keep_changes
         from substrate.world.delete import delete
 
         self._forget_ahead()
+        self._tell(lambda: keep_changes(self._context, self.session.world_id))
         self._tell(lambda: self._record().world("deleted"))
         delete(self._context, self.session.world_id, self._warn, force=True)
         self.close()

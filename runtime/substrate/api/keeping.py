@@ -55,6 +55,23 @@ def restore(context: Context, world_id: str) -> bool:
     return True
 
 
+def keep_changes(context: Context, world_id: str) -> None:
+    """Give the trace what each span of a world has changed, before its layers go.
+
+    Raises `SubstrateError`.
+    """
+    from substrate.trace.changes import keep_changes as keep_in_trace
+    from substrate.trace.directory import trace_directory
+    from substrate.world.diff import diff
+    from substrate.world.spans import recorded_spans
+
+    for span_id in recorded_spans(os.path.join(context.data, world_id)):
+        found = diff(context, world_id, (), span_id)
+        if not found.empty or found.touched:
+            told = found.to_json(touched=True)
+            keep_in_trace(trace_directory(context.data), span_id, told)
+
+
 def _write(path: str, content: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     with open(os.open(f"{path}.new", flags, 0o600), "wb") as file:

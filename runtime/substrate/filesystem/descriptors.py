@@ -77,7 +77,7 @@ class Folder:
             inner_fd = os.open(name, OPEN_DIRECTORY, dir_fd=fd)
         except FileNotFoundError:
             return None
-        inner = Folder(self.tree, self, name)
+        inner = self.child(name)
         return inner, inner.hold(inner_fd)
 
     def scan(self) -> list[tuple[str, os.stat_result | None]]:

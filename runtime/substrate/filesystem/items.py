@@ -144,7 +144,8 @@ class Item:
         else:
             where = self.folder.fd()
         marks = self._marks
-        return visible_attributes(where, prefix, None if marks is None else marks.names)
+        known = marks.names if marks is not None and marks.listed else None
+        return visible_attributes(where, prefix, known)
 
     def link_target(self) -> str:
         """Return where a symbolic link points; empty when it has been exchanged meanwhile."""

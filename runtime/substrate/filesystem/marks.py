@@ -30,6 +30,8 @@ class Marks:
     """What the overlay noted about one entry of the upper directory."""
 
     __slots__ = ("_prefix", "metacopy", "names", "opaque", "others", "redirect")
+    # Whether `names` are those of all its attributes.
+    listed = True
 
     def __init__(self, where: str | int, prefix: str, *, follow: bool) -> None:
         """Read the marks of a path or descriptor; `follow`: redirect and metacopy count.

@@ -52,12 +52,7 @@ class Part:
     def marks(self) -> Marks:
         """What the overlay noted about the directory."""
         if self._marks is None:
-            folder = self.folder
-            if folder.parent is None or folder.was_opened:
-                where: str | int = folder.fd()
-            else:
-                where = folder.parent.proc_path(folder.name)
-            self._marks = Marks(where, self.merged.prefix, follow=self.merged.follows)
+            self._marks = self.merged.marks_of_folder(self.folder)
         return self._marks
 
     @property
@@ -211,6 +206,12 @@ class Merged:
     def marks_of(self, folder: Folder, name: str) -> Marks:
         """Return the marks of an entry of a layer."""
         return Marks(folder.proc_path(name), self.prefix, follow=self.follows)
+
+    def marks_of_folder(self, folder: Folder) -> Marks:
+        """Return the marks of a directory of a layer."""
+        if folder.parent is None or folder.was_opened:
+            return Marks(folder.fd(), self.prefix, follow=self.follows)
+        return self.marks_of(folder.parent, folder.name)
 
     def is_whiteout(self, part: Part, name: str, status: os.stat_result) -> bool:
         """Whether an entry of a layer says that there is nothing of that name.

@@ -5,6 +5,7 @@
     trace.lock                      held while a segment is sealed and the next one begun
     index.sqlite                    derived, can be removed at any time
     spans/                          the exact requests, one file a span
+    changes/                        what the spans of ended worlds changed, one file a span
 
 Everything is opened relative to the directory's descriptor and no link is followed.
 """
@@ -16,6 +17,7 @@ import os
 import stat
 
 from substrate.errors import RefusedError, TraceError
+from substrate.kernel.blanks import take_blank
 
 ACTIVE = "trace.jsonl"
 LOCK = "trace.lock"
@@ -116,3 +118,30 @@ def sealed_segments(directory_fd: int) -> list[tuple[int, str]]:
             if number.isdecimal() and number.isascii():
                 found.append((int(number), name))
     return sorted(found)
+
+
+def write_new(name: str, content: bytes, folder_fd: int) -> None:
+    """Make a file that was not there, whole or not at all; raises `FileExistsError`."""
+    if _is_there(name, folder_fd):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    temporary = f".{name}.new"
+    take_blank("", temporary, folder_fd)
+    fd = open_own(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, folder_fd)
+    written = 0
+    try:
+        written = os.write(fd, content)
+    finally:
+        os.close(fd)
+        if written != len(content):
+            os.unlink(temporary, dir_fd=folder_fd)
+    if written != len(content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.rename(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
+
+
+def _is_there(name: str, folder_fd: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

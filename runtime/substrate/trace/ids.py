@@ -138,3 +138,11 @@ def _fault(text: str) -> str:
         ),
     )
     return next((told for wrong, told in faults if wrong), "")
+
+
+def checked_span_id(span_id: str | None) -> str:
+    """Return a span id as it is; raises `UsageError` for anything else."""
+    if span_id is None or not is_span_id(span_id):
+        message = f"{span_id!r} is no span id"
+        raise UsageError(message, "a span id is 16 hexadecimal digits")
+    return span_id

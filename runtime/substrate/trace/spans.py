@@ -7,18 +7,17 @@ trace line carries its digest, so that a record that was changed or exchanged is
 
 from __future__ import annotations
 
-import errno
 import os
 
 from substrate.digests import sha256_of
 from substrate.errors import SpanNotFoundError, TraceError, TraceWriteError, UsageError
 from substrate.jsontext import dumps, dumps_line, loads
-from substrate.kernel.blanks import make_blank, take_blank
+from substrate.kernel.blanks import make_blank
 from substrate.record import record
 from substrate.trace.digests import argv_sha256
-from substrate.trace.directory import open_directory, open_folder, open_own
+from substrate.trace.directory import open_directory, open_folder, open_own, write_new
 from substrate.trace.events import CommandStart, PolicyEvent
-from substrate.trace.ids import is_span_id
+from substrate.trace.ids import checked_span_id
 from substrate.trace.redact import NO_RULES, redact_argv, redact_text
 
 TYPE_CHECKING = False
@@ -84,14 +83,14 @@ def write_request(directory: str, origin: Origin, request: Request) -> tuple[str
     Raises `TraceWriteError` when it cannot be written whole, or the span has one already, and
     `UsageError` for words that no command can have.
     """
-    span_id = _checked(origin.span_id)
+    span_id = checked_span_id(origin.span_id)
     salt = os.urandom(16).hex()
     _exact(request.argv)
     content = dumps(_to_json(origin, request, salt), 1).encode()
     try:
         folder_fd = _open_folder(directory, create=True)
         try:
-            _write_new(f"{span_id}.json", content, folder_fd)
+            write_new(f"{span_id}.json", content, folder_fd)
         except FileExistsError:
             message = f"the span {span_id} has a record already"
             raise TraceWriteError(message, "a span id is used once") from None
@@ -133,7 +132,7 @@ def request_sha256(directory: str, span_id: str) -> str:
 
 
 def _read(directory: str, span_id: str) -> bytes:
-    name = f"{_checked(span_id)}.json"
+    name = f"{checked_span_id(span_id)}.json"
     folder_fd = -1
     try:
         folder_fd = _open_folder(directory, create=False)
@@ -319,37 +318,3 @@ def _is_unicode(word: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _write_new(name: str, content: bytes, folder_fd: int) -> None:
-    """Make a file that was not there, whole or not at all; raises `FileExistsError`."""
-    if _is_there(name, folder_fd):
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    temporary = f".{name}.new"
-    take_blank("", temporary, folder_fd)
-    fd = open_own(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, folder_fd)
-    written = 0
-    try:
-        written = os.write(fd, content)
-    finally:
-        os.close(fd)
-        if written != len(content):
-            os.unlink(temporary, dir_fd=folder_fd)
-    if written != len(content):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    os.rename(temporary, name, src_dir_fd=folder_fd, dst_dir_fd=folder_fd)
-
-
-def _is_there(name: str, folder_fd: int) -> bool:
-    try:
-        os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _checked(span_id: str | None) -> str:
-    if span_id is None or not is_span_id(span_id):
-        message = f"{span_id!r} is no span id"
-        raise UsageError(message, "a span id is 16 hexadecimal digits")
-    return span_id

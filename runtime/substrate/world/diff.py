@@ -51,7 +51,7 @@ def diff(
             found = add_hashes(changes.diff, settings.hash, settings.small_file_limit)
     at = state.layer.at
     found = marked(found, context, state)
-    return _only(found, [relative_path(path, at) for path in paths]) if paths else found
+    return only(found, [relative_path(path, at) for path in paths]) if paths else found
 
 
 def marked(found: FsDiff, context: Context, state: State) -> FsDiff:
@@ -99,7 +99,7 @@ def patch(
     with changes:
         found = changes.diff
         if paths:
-            found = _only(found, [relative_path(path, at) for path in paths])
+            found = only(found, [relative_path(path, at) for path in paths])
         return list(patch_lines(found))
 
 
@@ -250,8 +250,11 @@ def relative_path(path: str, at: str) -> str:
     return "" if relative == "." else relative
 
 
-def _only(found: FsDiff, wanted: list[str]) -> FsDiff:
-    """Return the changes at and below some paths; either end of a rename counts."""
+def only(found: FsDiff, wanted: list[str]) -> FsDiff:
+    """Return the changes at and below some paths; either end of a rename counts.
+
+    Raises `SubstrateError` for a path at which nothing was changed.
+    """
 
     def is_at(path: str, want: str) -> bool:
         return not want or path == want or path.startswith(f"{want}/")

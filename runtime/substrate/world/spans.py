@@ -79,6 +79,16 @@ def read_record(data: str, span_id: str) -> dict[str, Any]:
     return told
 
 
+def recorded_spans(data: str) -> list[str]:
+    """Return the ids of the spans of which anything is recorded."""
+    try:
+        names = os.listdir(f"{data}/{SPANS}")
+    except FileNotFoundError:
+        return []
+    ids = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+    return [name for name in ids if not name.startswith(".") and not is_unnamed(name)]
+
+
 def has_record(data: str, span_id: str) -> bool:
     """Whether anything is recorded of a span."""
     return os.path.lexists(_path(data, span_id))

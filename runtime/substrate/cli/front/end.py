@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from substrate.cli.front.calls import context_of, existing_world, reporter, spec_of
+from substrate.cli.front.calls import existing_world
 from substrate.errors import RefusedError
 from substrate.filesystem.render import stat_line
-from substrate.world.delete import delete
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,10 +13,11 @@ if TYPE_CHECKING:
 
 def run(arguments: Arguments) -> int:
     """Carry out the verb."""
+    world = existing_world(arguments)
     if not arguments.flag("force"):
-        changes = existing_world(arguments).changes()
+        changes = world.changes()
         if not changes.empty:
             message = f"the session has changes that are nowhere else: {stat_line(changes)}"
             raise RefusedError(message, "substrate end --force, after a look at substrate diff")
-    delete(context_of(arguments), spec_of(arguments).id or "", reporter.warn, force=True)
+    world.destroy()
     return 0

@@ -31,13 +31,19 @@ def run(arguments: Arguments) -> int:
             lines = [printable(line.expandtabs()) for line in lines]
         write("".join(f"{line}\n" for line in lines))
         return 0
-    found = diff(context, world_id, paths, span_id)
+    show(diff(context, world_id, paths, span_id), arguments, most_entries(context, world_id))
+    return 0
+
+
+def show(found: FsDiff, arguments: Arguments, most: int | None) -> None:
+    """Print a diff as the options say, at most so many entries unless they say otherwise."""
     touched = arguments.flag("all")
     if arguments.flag("stat"):
         write(stat_line(found) + "\n")
-        return 0
+        return
     limit = arguments.number("limit")
-    most = most_entries(context, world_id) if limit is None else limit or None
+    if limit is not None:
+        most = limit or None
     if arguments.flag("json"):
         write(jsontext.dumps(found.to_json(touched=touched, most=most), 2) + "\n")
     elif arguments.flag("name_status"):
@@ -45,7 +51,6 @@ def run(arguments: Arguments) -> int:
     else:
         colour = has_colour(sys.stdout)
         _write_lines(change_lines(found, touched=touched, colour=colour), most, found)
-    return 0
 
 
 def _write_lines(lines: Iterator[str], most: int | None, found: FsDiff) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 
 from substrate.filesystem.copies.derived import WHITEOUT, Derived, derive
 from substrate.filesystem.copies.intents import read_intents
@@ -36,6 +38,23 @@ class CopiedFolder(Folder):
     def entries(self) -> list[tuple[str, os.stat_result]]:
         """Return every entry of the layer with its status."""
         return list(self._entries().items())
+
+    def scan(self) -> list[tuple[str, os.stat_result | None]]:
+        """Return every entry of the layer with its status, None for a directory."""
+        return [
+            (name, None if stat.S_ISDIR(status.st_mode) else status)
+            for name, status in self._entries().items()
+        ]
+
+    def enter(self, name: str) -> tuple[Folder, os.stat_result] | None:
+        """Return the directory of that name, opened, with its status; as any folder does."""
+        status = self._entries().get(name)
+        if status is None:
+            return None
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name)
+        entered = super().enter(name)
+        return None if entered is None else (entered[0], status)
 
     def names(self) -> list[str]:
         """Return the names of all entries of the layer."""
@@ -73,10 +92,11 @@ class CopiedMarks(Marks):
     """What an overlay would have noted about one entry; nothing is read."""
 
     __slots__ = ("_mark",)
+    listed = False
 
     def __init__(self, mark: Mark) -> None:
-        # Not that it has none: its own attributes have to be looked at.
-        self.names = [""]
+        self.names = []
+        self.others = True  # perhaps: its own attributes have to be looked at
         self.opaque = ""
         self.redirect = mark.redirect
         self.metacopy = False
