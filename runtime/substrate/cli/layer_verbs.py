@@ -43,7 +43,7 @@ LAYER_VERBS = (
     Verb(
         "snapshot",
         "Name the present state of a world",
-        "NAME can be given to `rollback` later.",
+        "NAME can be given to `rollback` and `fork --at` later.",
         ("substrate-runtime snapshot web before-upgrade",),
         (Operand("ID"), Operand("NAME")),
     ),

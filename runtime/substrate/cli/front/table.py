@@ -28,7 +28,7 @@ _OPTIONS = (
         "COMMAND",
     ),
     Option(("--world",), "Use the world of this id, not the project's own.", TEXT, "ID"),
-    Option(("--no-world",), "Run on the host itself: nothing is kept apart and nothing undone."),
+    Option(("--no-world",), "Run on the host itself: nothing is kept apart, nor undone."),
     Option(
         ("--bundle",), "Make the world of this bundle: a directory or a shipped name.", TEXT, "DIR"
     ),
@@ -38,9 +38,14 @@ _OPTIONS = (
         TEXT,
         "DIR",
     ),
-    Option(("--policy",), "Use this policy file beside the person's own.", TEXT, "FILE"),
+    Option(("--policy",), "Use this policy file over the machine's and your own.", TEXT, "FILE"),
     Option(("--timeout",), "End a command after this many seconds.", TEXT, "SECONDS"),
-    Option(("--trace",), "Show what is on record of a span.", TEXT, "SPAN"),
+    Option(
+        ("--trace",),
+        "Show what is on record of a span: one command, by the id that `log` shows.",
+        TEXT,
+        "SPAN",
+    ),
     Option(
         ("--env", "-e"),
         "Set a variable for the command, or with the name alone pass on the caller's. May be"
@@ -262,7 +267,7 @@ _STATUSES = (
     ("3", "a program or library that must be installed is missing"),
     ("4", "this machine or this version cannot do what was asked"),
     ("5", "refused because it would be unsafe"),
-    ("6", "host and world changed the same"),
+    ("6", "the project was changed meanwhile where the call would change it"),
     ("124", "ended because its time was over (--timeout)"),
     ("125", "the command was not run, by a failure of substrate's own"),
     ("126", "denied by policy, or cannot be executed"),

@@ -18,7 +18,7 @@ def run(arguments: Arguments) -> int:
     for key, option in (("cgroup", "--cgroup"), ("apparmor", "--apparmor"),
                         ("process_label", "--process-label")):  # fmt: skip
         if arguments.text(key):
-            message = f"{option} is not available yet"
+            message = f"{option} is not supported"
             raise UnsupportedError(message, "leave it out")
     request = ExecRequest(
         world_id=arguments.operands[0],
