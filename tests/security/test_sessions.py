@@ -259,6 +259,34 @@ def test_what_a_command_tells_the_shell_of_jobs_reaches_nothing_but_jobs(place: 
     assert "+ made\n" in told
 
 
+def test_no_command_types_at_the_prompt(place: Place) -> None:
+    # A whole report in place of the shell's own, the last field of which is what was typed.
+    forged = (
+        r"printf '0\0/\0\0\0\0\0\0\0\n\0:accept --force\r\0' >&31; touch one; exit",
+        r"printf '0\0/\0\0\0\0\0\0\0\n\0touch typed\r\0' >&31; exit",
+        # What the person did type, for a program, is no command of ours either.
+        r"read -r w; printf '0\0/\0\0\0\0\0\0\0\n\0:accept --force\n\0' >&31; exit",
+    )
+    env = place.whole_environment | {"TERM": "screen", "LANG": "C.UTF-8"}
+    with Pane(place.home / "a", place.argv, place.project, env) as pane:
+        pane.wait_for_prompt()
+        for line in forged[:2]:
+            pane.run(line)
+        pane.type(forged[2])
+        pane.type(":accept --force")
+        pane.wait_for_prompt()
+        pane.run("echo alive")
+        pane.wait_for("\nalive")
+        # The control: the person's own is done.
+        pane.run("echo mine")
+        assert "+ one\n" in place.call("diff").stdout
+        assert "typed" not in place.call("diff").stdout
+        assert not (place.project / "one").exists()
+        pane.run(":accept --force")
+    assert (place.project / "one").exists()
+    assert not (place.project / "typed").exists()
+
+
 def test_the_world_s_first_process_cannot_be_ended_from_inside(place: Place) -> None:
     script = "for s in TERM INT KILL HUP QUIT; do kill -$s 1; done; sleep 0.1; echo tried"
     assert place.call("-c", script).stdout == "tried\n"

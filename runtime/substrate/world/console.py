@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from substrate.world.output import Budget
 
 _CHUNK = 4096
+_MOST_GIVEN = 1 << 16
 _TAIL = 1024
 
 
@@ -62,7 +63,8 @@ class Relay:
     """Copies between the caller's terminal and a world's, until the world lets go of its own.
 
     The caller's terminal is raw meanwhile, so that Ctrl-C is a byte for the world's to judge.
-    `typed` was typed before; `tail` is the end of what was shown.
+    `typed` was typed before; `tail` is the end of what was shown, `given` of what the world's
+    terminal was given to read.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class Relay:
         self._in = in_fd
         self._out = out_fd
         self._former: list[Any] | None = None
-        self.tail = b""
+        self.tail = self.given = b""
         self._typed = typed
 
     def __enter__(self) -> Relay:
@@ -141,7 +143,9 @@ class Relay:
             if self._in in ready and not said_end:
                 unread, is_open = self._read_input()
             if unread and ready.get(self._master, 0) & select.POLLOUT:
-                unread = unread[self._write_input(unread) :]
+                count = self._write_input(unread)
+                self.given = (self.given + unread[:count])[-_MOST_GIVEN:]
+                unread = unread[count:]
             has_output = bool(ready.get(self._master, 0) & ~select.POLLOUT)
             if has_output and not self._copy_output():
                 return said_end

@@ -19,6 +19,7 @@ from substrate.cli.front.shellstate import (
     Report,
     ShellState,
     read_report,
+    still_unread,
 )
 from substrate.record import replace
 from tests.support.examples import examples
@@ -185,6 +186,23 @@ def test_any_value_of_a_variable_survives(value: str) -> None:
 )
 def test_what_is_no_hand_over_is_none(fields: list[bytes]) -> None:
     assert read_report(fields) is None
+
+
+@pytest.mark.parametrize(
+    ("claimed", "given", "expected"),
+    [
+        ("ls\n", b"y\rls\r", "ls\n"),
+        ("ls", b"ls", "ls"),
+        ("rm x\n", b"ls\r", ""),
+        (":accept --force\r", b"", ""),
+        ("ls\n :accept\nls\n", b"ls\r :accept\rls\r", "ls\n"),
+        ("", b"ls", ""),
+    ],
+)
+def test_only_what_was_typed_last_can_be_left_for_the_prompt(
+    claimed: str, given: bytes, expected: str
+) -> None:
+    assert still_unread(claimed, given) == expected
 
 
 def test_bash_itself_is_what_these_tests_ran() -> None:

@@ -58,6 +58,8 @@ class Foreground:
         self.left_running: Started | None = None
         # Whether what was shown on a terminal ends where a line begins.
         self.at_line_start = True
+        # The end of what was typed to it.
+        self.given = b""
 
     def attend(self, start: Start, *, terminal: bool) -> Ended:
         """Start the command and stay with it to its end."""
@@ -82,6 +84,7 @@ class Foreground:
             if watch.timed_out or (self._budget is not None and self._budget.is_exceeded):
                 started.kill_all()
             self.at_line_start = begins_line(presence.tail)
+            self.given = presence.given
             goes_on = said_end and not watch.timed_out and self._goes_on(started)
         finally:
             presence.leave(keep_terminal=goes_on)
@@ -161,6 +164,11 @@ class _Presence:
     def tail(self) -> bytes:
         """The end of what the command has shown on its terminal."""
         return b"" if self._relay is None else self._relay.tail
+
+    @property
+    def given(self) -> bytes:
+        """The end of what the command's terminal was given to read."""
+        return b"" if self._relay is None else self._relay.given
 
     def leave(self, *, keep_terminal: bool = False) -> None:
         """Give back the terminal and the signals; the command's own terminal is closed or kept."""

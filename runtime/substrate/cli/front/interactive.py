@@ -22,7 +22,7 @@ from substrate.cli.front.executing import complete, tell
 from substrate.cli.front.foreground import Foreground
 from substrate.cli.front.handover import Handover
 from substrate.cli.front.jobs import Jobs
-from substrate.cli.front.shellstate import STATE_FILE, Report, ShellState
+from substrate.cli.front.shellstate import STATE_FILE, Report, ShellState, still_unread
 from substrate.cli.terminal import OutputClosedError, printable, printable_lines, write
 from substrate.errors import StepError, SubstrateError, UsageError
 from substrate.record import replace
@@ -137,6 +137,8 @@ class Shell:
                 settings={"shell": self.state.to_json()},
             )
             report = handover.finish()
+            if report is not None:
+                self.typed = still_unread(report.typed, foreground.given)
             # What the command has shown must not be written over by the prompt.
             write("\n" * (not foreground.at_line_start))
             write(handover.leave_to_jobs(foreground.left_running))
@@ -148,7 +150,6 @@ class Shell:
             status = 0 if report is None else report.state.status
         if report is not None:
             self.state = report.state
-            self.typed = report.typed
             if report.has_left:
                 self.leave()
             else:

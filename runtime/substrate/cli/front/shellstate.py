@@ -205,7 +205,8 @@ def _read_aliases(text: str) -> Iterator[tuple[str, str]]:
 class Report:
     """How a shell handed over: its own word for its status, whether it was told to exit, its jobs.
 
-    `last_pid` is its `$!`, 0 for none; `typed` is what was typed and nobody has read.
+    `last_pid` is its `$!`, 0 for none; `typed` is what was typed and nobody has read, in its words:
+    see `still_unread`.
     """
 
     state: ShellState
@@ -228,3 +229,20 @@ def read_report(fields: Sequence[bytes]) -> Report | None:
     last, _, listed = jobs.partition("\n")
     last_pid = int(last) if last.isascii() and last.isdigit() and len(last) < 12 else 0
     return Report(state, left == "left", tuple(read_jobs(listed)), last_pid, typed)
+
+
+def still_unread(claimed: str, given: bytes) -> str:
+    """Return what of a claim that something was typed and not read is for the next prompt.
+
+    The claim may be a payload's, and the prompt does what is typed there. So it must be the end of
+    what the person has typed, and a command of ours is nothing that is typed ahead.
+    """
+    text = claimed.replace("\r", "\n")
+    if not os.fsdecode(given).replace("\r", "\n").endswith(text):
+        return ""
+    kept: list[str] = []
+    for line in text.splitlines(keepends=True):
+        if line.lstrip().startswith(":"):
+            break
+        kept.append(line)
+    return "".join(kept)
