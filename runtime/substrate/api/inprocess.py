@@ -22,7 +22,7 @@ from substrate.record import replace
 from substrate.trace.directory import trace_directory
 from substrate.trace.ids import TraceParent, carried, inherited
 from substrate.world.context import prepare_directory
-from substrate.world.isolated import mark_isolated
+from substrate.world.isolated import mark_isolated, unmark_isolated
 from substrate.world.output import Budget
 from substrate.world.overrides import Overrides
 from substrate.world.process import Moments, begin
@@ -370,6 +370,8 @@ class InProcessWorld:
         try:
             ended = attendant.attend(start, terminal=request.pty)
         except BaseException as error:
+            if not spanning.has_begun:
+                unmark_isolated(os.path.join(self._context.data, self.session.world_id), span_id)
             self._tell_failure(origin, request, error, spanning.announcement)
             raise
         finally:

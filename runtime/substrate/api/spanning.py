@@ -45,6 +45,11 @@ class Spanning:
         self._started: Started | None = None
         self._before: Look | None = None
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the command's first process was made."""
+        return self._started is not None
+
     def begin(
         self,
         overrides: Overrides,

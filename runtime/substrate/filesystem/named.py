@@ -9,7 +9,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from substrate.filesystem.entries import DELETE, RENAME, make_diff
-from substrate.filesystem.risky import ISOLATED, NAMED, READ_ONLY
+from substrate.filesystem.risky import DENIED, ISOLATED, NAMED, READ_ONLY
 from substrate.record import replace
 
 TYPE_CHECKING = False
@@ -19,9 +19,14 @@ if TYPE_CHECKING:
     from substrate.filesystem.entries import Entry, FsDiff
 
 
-def mark_named(diff: FsDiff, risky: Iterable[str], readonly: Iterable[str]) -> FsDiff:
-    """Mark the entries that match patterns, and return the diff with its summary anew."""
-    groups = ((NAMED, _split(risky)), (READ_ONLY, _split(readonly)))
+def mark_named(
+    diff: FsDiff, risky: Iterable[str], readonly: Iterable[str], denied: Iterable[str] = ()
+) -> FsDiff:
+    """Mark the entries that match patterns, and return the diff with its summary anew.
+
+    What takes a `denied` path elsewhere, with a directory above it for one, would show it there.
+    """
+    groups = ((NAMED, _split(risky)), (READ_ONLY, _split(readonly)), (DENIED, _split(denied)))
     marked = False
     for entry in diff.entries:
         for reason, patterns in groups:

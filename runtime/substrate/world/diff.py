@@ -59,14 +59,14 @@ def marked(found: FsDiff, context: Context, state: State) -> FsDiff:
     with World.open(context, state.world_id) as world:
         extension = stored_config(world).substrate
     project = None if extension is None else extension.project
-    if project is not None and (project.risky or project.readonly):
+    if project is not None and (project.risky or project.readonly or project.deny):
         from substrate.filesystem.named import mark_named
 
-        found = mark_named(found, project.risky, project.readonly)
+        found = mark_named(found, project.risky, project.readonly, project.deny)
     if has_isolated(state.data):
         from substrate.filesystem.named import mark_isolated
 
-        found = mark_isolated(found, isolated_paths(state.data))
+        found = mark_isolated(found, isolated_paths(state.data, _prefix(state)))
     return found
 
 

@@ -29,6 +29,7 @@ from substrate.world import state as states
 from substrate.world.accepted import STORE, complete
 from substrate.world.create import CreateRequest
 from substrate.world.diff import world_changes
+from substrate.world.isolated import FOLDER as ISOLATED
 from substrate.world.overrides import NO_OVERRIDES, Overrides
 from substrate.world.points import (
     DROPPED_FILE,
@@ -200,6 +201,9 @@ class _Origin:
                 read_record(self._data, span_id)["layer"]
             ):
                 self._copy_file(f"{SPANS}/{name}", new)
+        for name in _names(f"{self._data}/{ISOLATED}"):
+            if os.path.lexists(f"{new.data}/{SPANS}/{name}.json"):
+                self._copy_file(f"{ISOLATED}/{name}", new)
         for name, number in snapshots(self._data):
             if self._is_inherited(number):
                 os.makedirs(f"{new.data}/{SNAPSHOTS}", 0o700, exist_ok=True)

@@ -10,6 +10,7 @@ from substrate.errors import RefusedError, WorldStateError
 from substrate.isolation.conversation import end
 from substrate.record import replace
 from substrate.world import state as states
+from substrate.world.changing import Changing
 from substrate.world.create import create
 from substrate.world.delete import end_processes, remove
 from substrate.world.start import after_start, before_start, start_watcher
@@ -44,6 +45,8 @@ def revive(context: Context, request: CreateRequest, warn: Callable[[str], None]
         # A former attempt may wait at its gate.
         end_processes(former)
         _remove_cgroup(world, former, warn)
+        with Changing(context, former.world_id, warn, held=world):
+            pass  # what an accept, undo or discard has left half done is complete now
         config = world.read_file(CONFIG_FILE) or b"{}"
         try:
             created = create(context, replace(request, over_layers=True), world)

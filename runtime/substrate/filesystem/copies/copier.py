@@ -136,6 +136,11 @@ class Copying:
                 if not is_gone(error) or not path:
                     raise
                 # Removed, or exchanged, since its directory was listed.
+                if path in self.own:
+                    # What the world changed in it stays, as where the listing had lacked it.
+                    self.own.discard(path)
+                    self.left.add(path)
+                    continue
                 self._take_out(target.parent or target, path.rpartition("/")[2])
                 inside = path + "/"
                 for gone in [one for one in self._folders if f"{one}/".startswith(inside)]:
