@@ -68,10 +68,12 @@ def test_fork_of_a_random_history_is_what_that_was_and_both_go_on_alone(
         real = first.seen()
         for actions in before:
             first.span(actions)
-        seen, changed = first.seen(), told(first.diff())
+        seen = first.seen()
         fork = first.fork("fork")
         assert fork.seen() == seen
-        assert told(fork.diff()) == changed
+        # Not word for word: what was moved has its content in a fork, and may be told as new.
+        check(real, seen, fork.diff())
+        changed = told(fork.diff())
         for actions in after:
             first.span(actions)
         assert fork.seen() == seen
@@ -83,7 +85,7 @@ def test_fork_of_a_random_history_is_what_that_was_and_both_go_on_alone(
         check(real, fork.seen(), fork.diff())
         again = fork.fork("again")
         assert again.seen() == fork.seen()
-        assert told(again.diff()) == told(fork.diff())
+        check(real, again.seen(), again.diff())
 
 
 @settings(SETTINGS, max_examples=examples(60))
