@@ -70,14 +70,17 @@ def is_used_up(used_bytes: int, limit_bytes: int) -> bool:
 
 
 def limit_of(parent_fd: int, name: str) -> int:
-    """Return the project of a directory that is about to be removed, 0 without a limit."""
+    """Return the project of a directory that is about to be removed, 0 without a limit of its own.
+
+    What is in a limited directory has the project of that, whose limit stays.
+    """
     try:
         fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent_fd)
     except OSError:
         return 0
     try:
         project = quota.project_of(fd)
-        return project if project & _OURS else 0
+        return project if project & _OURS and project != quota.project_of(parent_fd) else 0
     finally:
         os.close(fd)
 
