@@ -274,7 +274,7 @@ def test_no_command_types_at_the_prompt(place: Place) -> None:
             pane.run(line)
         pane.type(forged[2])
         pane.type(":accept --force")
-        pane.wait_for_prompt()
+        pane.wait_for(":accept --force\n/ $")
         pane.run("echo alive")
         pane.wait_for("\nalive")
         # The control: the person's own is done.
