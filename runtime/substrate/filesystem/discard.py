@@ -14,13 +14,12 @@ from substrate.filesystem.copying import metadata_at
 from substrate.filesystem.entries import DELETE, META, RENAME, WRITE
 from substrate.filesystem.identity import identity_of
 from substrate.filesystem.operations import OUT, SET, Operation
-from substrate.filesystem.renames import after_renames
+from substrate.filesystem.renames import after_renames, is_inside
 from substrate.printable import quote
 from substrate.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from typing import NoReturn
 
     from substrate.filesystem.changes import LayerChanges
@@ -78,16 +77,16 @@ class _Planning:
             self._take_out(entry, entry.path)
             self._show_again(entry, entry.origin)
         elif entry.change == WRITE:
-            if not _is_inside(entry.path, self._going):
+            if not is_inside(entry.path, self._going):
                 self._check_nothing_shows(entry)
                 self._take_out(entry, entry.path)
-        elif not _is_inside(entry.path, self._going):
+        elif not is_inside(entry.path, self._going):
             self._uncover(entry)
 
     def operations(self) -> tuple[Operation, ...]:
         """Return the operations, inner before outer; what goes with its directory is left out."""
         paths = sorted(self._outs, key=lambda path: path.split("/"), reverse=True)
-        outs = [self._outs[path] for path in paths if not _is_inside(path, self._outs.keys())]
+        outs = [self._outs[path] for path in paths if not is_inside(path, self._outs.keys())]
         for number, operation in enumerate(outs):
             operation.piece = number
         return (*self._sets, *outs)
@@ -146,8 +145,8 @@ class _Planning:
     def _moved_from(self, before: str) -> str | None:
         """Return what was at a path of the project, or in it, and stays under another name."""
         for path, old in self._moved:
-            stays = path not in self._going and not _is_inside(path, self._going)
-            if stays and (old == before or _is_inside(old, {before})):
+            stays = path not in self._going and not is_inside(path, self._going)
+            if stays and (old == before or is_inside(old, {before})):
                 return path
         return None
 
@@ -182,12 +181,3 @@ class _Planning:
     def _refuse(self, entry: Entry, reason: str) -> NoReturn:
         message = f"discarding {quote(entry.path)} alone: {reason}"
         raise RefusedError(message, _WHOLE)
-
-
-def _is_inside(path: str, roots: Collection[str]) -> bool:
-    parent = path.rpartition("/")[0]
-    while parent:
-        if parent in roots:
-            return True
-        parent = parent.rpartition("/")[0]
-    return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from substrate.errors import RefusedError
 from substrate.filesystem.conflict import ROOT
 from substrate.filesystem.entries import DELETE, META, RENAME, TOUCHED
-from substrate.filesystem.renames import after_renames
+from substrate.filesystem.renames import after_renames, is_inside
 from substrate.printable import quote
 
 TYPE_CHECKING = False
@@ -62,7 +62,7 @@ class _Planning:
         found: list[Place] = []
         for path in sorted(self._places, key=lambda path: path.split("/")):
             entry, origin, only_metadata = self._places[path]
-            if _inside(path, whole):
+            if is_inside(path, whole):
                 continue
             if not only_metadata:
                 self._check_alone(entry, path, origin)
@@ -94,12 +94,3 @@ class _Planning:
     def _refuse(self, entry: Entry, reason: str) -> NoReturn:
         message = f"discarding {quote(entry.path)} alone: {reason}"
         raise RefusedError(message, "discard everything, or name that too")
-
-
-def _inside(path: str, roots: set[str]) -> bool:
-    parent = path.rpartition("/")[0]
-    while parent:
-        if parent in roots:
-            return True
-        parent = parent.rpartition("/")[0]
-    return False
