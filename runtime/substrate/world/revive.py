@@ -13,7 +13,7 @@ from substrate.world import state as states
 from substrate.world.changing import Changing
 from substrate.world.create import create
 from substrate.world.delete import end_processes, remove
-from substrate.world.start import after_start, before_start, start_watcher
+from substrate.world.start import start_created, start_watcher
 from substrate.world.store import CONFIG_FILE, World
 
 TYPE_CHECKING = False
@@ -70,14 +70,10 @@ def _start(
     warn: Callable[[str], None],
 ) -> None:
     try:
-        before_start(context, world, created.state, created.config, created.process, executor)
-        created.talk.go()
-        created.talk.wait_for_exec()
-        state = after_start(world, created.state, created.config, warn)
+        state = start_created(context, world, created, executor, warn)
     except BaseException:
         end(created.talk)
         raise
-    created.talk.close()
     start_watcher(state)
 
 

@@ -14,7 +14,7 @@ from substrate.world.ending import end_world
 from substrate.world.foreground import Attendance
 from substrate.world.outcome import Outcome, of_process
 from substrate.world.pidfile import write_pid_file
-from substrate.world.start import after_start, before_start, start_watcher
+from substrate.world.start import start_created, start_watcher
 from substrate.world.store import World
 
 TYPE_CHECKING = False
@@ -124,16 +124,11 @@ def _start(
     try:
         if manner.pid_file is not None:
             write_pid_file(manner.pid_file, created.state.pid)
-        before_start(context, world, created.state, created.config, created.process, executor)
-        created.talk.go()
-        created.talk.wait_for_exec()
-        state = after_start(world, created.state, created.config, warn)
+        return start_created(context, world, created, executor, warn)
     except BaseException:
         end(created.talk)
         remove(world, created.state, warn)
         raise
-    created.talk.close()
-    return state
 
 
 def _time_hit(watcher: int, state: State) -> tuple[LimitHit, ...]:

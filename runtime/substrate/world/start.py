@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from substrate.bundle.model import Config, Process
     from substrate.world.context import Context
+    from substrate.world.create import Created
 
 
 def start(context: Context, world_id: str, warn: Callable[[str], None]) -> None:
@@ -74,6 +75,21 @@ def after_start(
         return state
     # OCI runtime-spec, lifecycle 10: log a warning and go on.
     run_late_hooks("poststart", config.hooks.poststart, state, warn)
+    return state
+
+
+def start_created(
+    context: Context, world: World, created: Created, executor: str, warn: Callable[[str], None]
+) -> states.State:
+    """Let the payload of a world run that was created in this process; return its state.
+
+    When it cannot, the caller ends what was made.
+    """
+    before_start(context, world, created.state, created.config, created.process, executor)
+    created.talk.go()
+    created.talk.wait_for_exec()
+    state = after_start(world, created.state, created.config, warn)
+    created.talk.close()
     return state
 
 
