@@ -1,4 +1,4 @@
-"""Compile world-init while a wheel is built, and add it, the schemas and the bundles to it.
+"""Compile our programs while a wheel is built, and add them, the schemas and the bundles to it.
 
 Hatchling loads this file by its path; Substrate itself is not importable yet.
 """
@@ -27,25 +27,26 @@ class WorldsBuildHook(Hook):
     """Makes the wheel a platform wheel with everything it needs at run time."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build world-init; `version` is the kind of wheel, "standard" or "editable"."""
+        """Build the programs; `version` is the kind of wheel, "standard" or "editable"."""
         root = Path(self.root)
-        binary = _build_world_init(root / NATIVE)
+        programs = _build_programs(root / NATIVE)
         build_data["pure_python"] = False
-        # The binary uses no libc and the package no Python ABI: only the machine matters.
+        # They use no libc and the package no Python ABI: only the machine matters.
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["tag"] = f"py3-none-{platform}"
         if version == "editable":
             return
-        build_data["force_include"][str(binary)] = f"substrate/kernel/native/{binary.name}"
+        for program in programs:
+            build_data["force_include"][str(program)] = f"substrate/kernel/native/{program.name}"
         for folder in DATA:
             build_data["force_include"][str(root / folder)] = f"substrate/{folder}"
 
 
-def _build_world_init(directory: Path) -> Path:
+def _build_programs(directory: Path) -> list[Path]:
     specification = importlib.util.spec_from_file_location("native_build", directory / "build.py")
     if specification is None or specification.loader is None:
         message = f"cannot load {directory / 'build.py'}"
         raise ImportError(message)
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    return Path(module.build(str(directory)))
+    return [Path(program) for program in module.build(str(directory))]

@@ -18,6 +18,7 @@ from substrate.filesystem.squash import squash
 from tests.privileged.test_discard_changes import without
 from tests.privileged.test_overlay_diff import SETTINGS, changing, check, setups
 from tests.support.accepting import differences
+from tests.support.ahead import both_ways
 from tests.support.examples import examples
 from tests.support.overlay import OverlayHost
 
@@ -50,7 +51,7 @@ def play(
         lowers, results = [f"{directory}/lower"], []
         for number, actions in enumerate(spans, 1):
             results.append(_span(host, directory, number, actions, lowers))
-        diff = diff_layers(lowers[:-1], lowers[-1:], host.prefix)
+        diff = both_ways(lambda: diff_layers(lowers[:-1], lowers[-1:], host.prefix))
         _dropped(host, directory, lowers, results)
         _squashed(host, directory, lowers, (results[0][0], results[-1][1]))
         return [*results, (results[0][0], results[-1][1], diff)]
@@ -72,7 +73,7 @@ def _span(
         after = host.snapshot(f"{directory}/merged")
     finally:
         host.unmount(directory)
-    diff = diff_layers([upper], lowers, host.prefix)
+    diff = both_ways(lambda: diff_layers([upper], lowers, host.prefix))
     lowers.insert(0, upper)
     return before, after, diff
 

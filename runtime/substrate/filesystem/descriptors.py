@@ -21,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from substrate.filesystem.lookahead import Seen
+
 KEPT = 64
 # How many levels above a reopened directory are kept: the walk goes back up through them next.
 KEPT_ABOVE = 16
@@ -36,7 +38,10 @@ def is_gone(error: OSError) -> bool:
 class Folder:
     """One directory of a tree, opened when its descriptor is asked for."""
 
-    __slots__ = ("_device", "_inode", "name", "open_fd", "parent", "path", "tree")
+    __slots__ = (
+        *("_device", "_inode", "_listing", "_statuses"),
+        *("name", "open_fd", "parent", "path", "tree"),
+    )
 
     def __init__(self, tree: Tree, parent: Folder | None, name: str) -> None:
         self.tree = tree
@@ -45,6 +50,9 @@ class Folder:
         self.name = name
         self.open_fd = -1
         self._device = self._inode = -1
+        # What was read before anybody asked: good for one answer.
+        self._listing: list[tuple[str, os.stat_result | None]] | None = None
+        self._statuses: dict[str, os.stat_result | None] | None = None
 
     def child(self, name: str) -> Folder:
         """Return the folder called `name` in this one; whether it is there shows later."""
@@ -80,8 +88,22 @@ class Folder:
         inner = self.child(name)
         return inner, inner.hold(inner_fd)
 
+    def recall(self, seen: Seen) -> Folder:
+        """Take what another process has read of this directory; return it."""
+        self._device, self._inode = seen.status.st_dev, seen.status.st_ino
+        self._listing, self._statuses = seen.listing, seen.statuses
+        return self
+
+    @property
+    def has_statuses(self) -> bool:
+        """Whether what is under the names that a walk asks for has been read."""
+        return self._statuses is not None
+
     def scan(self) -> list[tuple[str, os.stat_result | None]]:
         """Return every entry with its status, None for a directory; as `entries` otherwise."""
+        if self._listing is not None:
+            known, self._listing = self._listing, None
+            return known
         found: list[tuple[str, os.stat_result | None]] = []
         with os.scandir(self.fd()) as listing:
             for entry in listing:
@@ -111,6 +133,8 @@ class Folder:
 
     def stat(self, name: str) -> os.stat_result | None:
         """Return the status of one entry itself, None when it is not there."""
+        if self._statuses is not None and name in self._statuses:
+            return self._statuses.pop(name)
         try:
             return os.stat(name, dir_fd=self.fd(), follow_symlinks=False)
         except OSError as error:

@@ -33,14 +33,19 @@ class Marks:
     # Whether `names` are those of all its attributes.
     listed = True
 
-    def __init__(self, where: str | int, prefix: str, *, follow: bool) -> None:
+    def __init__(
+        self, where: str | int, prefix: str, *, follow: bool, names: list[str] | None = None
+    ) -> None:
         """Read the marks of a path or descriptor; `follow`: redirect and metacopy count.
 
         With the mount option `userxattr` the kernel follows neither, so there such an attribute
         means nothing. `others`: whether there are attributes that are not the overlay's own.
+        `names`: all attributes, where they have been listed before.
         """
         self._prefix = prefix
-        self.names = names = _list(where)
+        if names is None:
+            names = _list(where)
+        self.names = names
         self.opaque = self.redirect = ""
         self.metacopy = self.others = False
         for name in names:

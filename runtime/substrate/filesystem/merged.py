@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from substrate.filesystem.descriptors import Folder, Tree
+    from substrate.filesystem.lookahead import Look
 
     # Hits, and the path in the tree below that they lie over.
     Found = tuple[list["Hit"], str]
@@ -150,7 +151,12 @@ class Directory:
         """Return the names of all entries."""
         if len(self.parts) == 1 and self.parts[0].level == self.merged.bottom:
             return set(self.parts[0].folder.names())
-        return {name for _, name, _, hidden in self.merged.listing(self.parts) if not hidden}
+        return {name for _, name, _, hidden in self.merged.scan(self.parts) if not hidden}
+
+    @property
+    def has_statuses(self) -> bool:
+        """Whether a look for each of the names that the walk asks for costs nothing."""
+        return all(part.folder.has_statuses for part in self.parts)
 
     def items(self) -> list[Item]:
         """Return all entries."""
@@ -296,14 +302,17 @@ class Merged:
                 name, path = redirect, self._beside(part, redirect, path)
         return hits, path
 
-    def folders(self, parts: list[Part], name: str, path: str) -> tuple[list[Part], str]:
+    def folders(
+        self, parts: list[Part], name: str, path: str, look: Look | None = None
+    ) -> tuple[list[Part], str]:
         """Return what an overlay merges under a name that is a directory, as `lookup` does.
 
-        Nothing if the first part that has the name has no directory there.
+        Nothing if the first part that has the name has no directory there. `look` is what was
+        read before.
         """
         found: list[Part] = []
         for part in parts:
-            inner = self._enter(part, name)
+            inner = self._enter(part, name, look)
             if inner is None:
                 continue
             if inner is False:
@@ -322,9 +331,16 @@ class Merged:
                 name, path = redirect, self._beside(part, redirect, path)
         return found, path
 
-    def _enter(self, part: Part, name: str) -> Part | Literal[False] | None:
+    def _enter(self, part: Part, name: str, look: Look | None) -> Part | Literal[False] | None:
         """Return a directory in one layer's; None when nothing has the name, False for others."""
         folder = part.folder
+        if look is not None and folder.path == look.parent and name == look.name:
+            seen = look.levels[part.level]
+            if seen is None:
+                return None
+            if seen and seen.status.st_dev == folder.tree.device:
+                inner = folder.child(name).recall(seen)
+                return Part(self, part.level, inner, seen.marks, seen.status)
         try:
             entered = folder.enter(name)
         except PermissionError:

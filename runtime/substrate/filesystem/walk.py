@@ -15,6 +15,7 @@ listed. Deletions are only noted here (`gone`): what was moved away is known aft
 from __future__ import annotations
 
 import stat
+import sys
 
 from substrate.filesystem.compare import Unreadable, same_content, same_metadata
 from substrate.filesystem.descriptors import is_gone
@@ -27,11 +28,14 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
 
+    from substrate.filesystem.lookahead import LookAhead
     from substrate.filesystem.marks import Marks
     from substrate.filesystem.merged import Merged, Part
 
 # More upper entries than this and listing the directory below is cheaper than a look for each.
 LIST_BELOW = 25
+# More directories to look up than this, and another process reads them faster.
+LOOK_AHEAD = 30
 # Notes on an entry. The file could not be read, so it counts as changed:
 NOT_COMPARED = "not-compared"
 # The file had several names and only some of them have changed with it:
@@ -86,9 +90,18 @@ class Walk:
         # Directories of the upper that are still to be looked up: number of the part, name, and
         # the names of the base where they are known.
         self._folders: list[tuple[Step, int, str, set[str] | None]] = []
+        self._ahead: LookAhead | None = None
+        self._look_ahead = LOOK_AHEAD
 
     def run(self) -> None:
         """Walk the whole tree."""
+        try:
+            self._run()
+        finally:
+            if self._ahead is not None:
+                self._ahead.close()
+
+    def _run(self) -> None:
         merged = self.merged
         upper, lower = merged.roots[: merged.uppers], merged.roots[merged.uppers :]
         after = Item(upper[0].folder, "", upper[0].folder.status(), upper[0].marks)
@@ -102,12 +115,29 @@ class Walk:
                 # At once what was looked up, while its directories are open.
                 if self._steps:
                     self._visit(self._steps.pop())
-                else:
-                    self._upper_folder(*self._folders.pop())
+                    continue
+                if len(self._folders) > self._look_ahead:
+                    self._start_ahead()
+                self._upper_folder(*self._folders.pop())
             except OSError as error:
                 # A running world may remove or exchange a directory while it is read.
                 if not is_gone(error):
                     raise
+
+    def _start_ahead(self) -> None:
+        """Have the directories read that are to be looked up next, and what is in them."""
+        from substrate.filesystem.lookahead import LookAhead, can_look_ahead
+
+        # Once for a walk.
+        self._look_ahead = sys.maxsize
+        if not can_look_ahead(self.merged):
+            return
+        paths = [step.path_of(name) for step, _, name, _ in self._folders]
+        try:
+            self._ahead = LookAhead(self.merged, paths)
+        except OSError:
+            # No process, memory or descriptor to be had; what is read in advance can be read now.
+            return
 
     @property
     def disputed(self) -> frozenset[str]:
@@ -123,7 +153,7 @@ class Walk:
         same = step.below is base
         listing = self.merged.scan(step.upper)
         base_names: set[str] | None = None
-        if base is not None and (not same or len(listing) > LIST_BELOW):
+        if base is not None and (not same or (len(listing) > LIST_BELOW and not base.has_statuses)):
             base_names = base.names()
         covered: set[str] = set()
         shown: set[str] = set()
@@ -136,6 +166,8 @@ class Walk:
             shown.add(name)
             if status is None:
                 self._folders.append((step, position, name, base_names))
+                if self._ahead is not None:
+                    self._ahead.expect(step.path_of(name))
             else:
                 self._upper_file(step, position, name, status, base_names)
         if not same or self._copies:
@@ -193,7 +225,8 @@ class Walk:
         merged, path = self.merged, step.path_of(name)
         place = "" if step.below is None else step.below.path_of(name)
         parts = step.parts[position:] if position else step.parts
-        found, place = merged.folders(parts, name, place)
+        look = None if self._ahead is None else self._ahead.take(path)
+        found, place = merged.folders(parts, name, place, look)
         if not found:
             # It has vanished, or been exchanged, since the listing.
             part = step.upper[position]
@@ -204,8 +237,7 @@ class Walk:
         upper, lower = merged.split(found)
         below = Directory(merged, lower, place) if lower else None
         base, known = step.base, None
-        lies_over = lower and not any(part.leads_away for part in upper)
-        if lies_over and base is not None and step.below is base:
+        if lower and base is not None and step.below is base and not _leads_away(upper):
             # Mostly that is what was there before, found already, and it is the same.
             if base.path == step.path and upper[0].looks_like(lower[0]):
                 self._steps.append(Step(path, upper, below, below))
@@ -324,6 +356,13 @@ class Walk:
     def compare_moved(self, path: str, after: Item, before: Item) -> None:
         """Note how a file that was found to be moved differs from what it was."""
         self._compare(path, after, before, touched=False)
+
+
+def _leads_away(parts: list[Part]) -> bool:
+    for part in parts:  # noqa: SIM110 -- once for each directory of a walk
+        if part.leads_away:
+            return True
+    return False
 
 
 def _leads_nowhere(marks: Marks) -> bool:

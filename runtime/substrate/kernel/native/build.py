@@ -1,4 +1,4 @@
-"""Compile world_init.c: `python build.py [DIRECTORY]`, or `build()` from the build hook.
+"""Compile our programs: `python build.py [DIRECTORY]`, or `build()` from the build hook.
 
 Needs nothing but the standard library, because it runs before Substrate is installed.
 """
@@ -10,8 +10,8 @@ import shlex
 import subprocess
 import sys
 
-SOURCE = "world_init.c"
-PROGRAM = "world-init"
+# Source -> program.
+PROGRAMS = {"world_init.c": "world-init", "look_ahead.c": "look-ahead"}
 # No libc, one loadable segment, no page of padding: a sleeping world costs 8 to 12 KB.
 FLAGS = (
     "-std=gnu11",
@@ -23,6 +23,8 @@ FLAGS = (
     "-fno-stack-protector",
     "-fno-asynchronous-unwind-tables",
     "-fcf-protection=none",
+    # No loop becomes a call of memcpy(3), which is not there.
+    "-fno-tree-loop-distribute-patterns",
     "-Wl,--build-id=none",
     "-Wl,-z,noseparate-code",
     "-Wl,-z,norelro",
@@ -30,18 +32,22 @@ FLAGS = (
 )
 
 
-def build(source_dir: str) -> str:
-    """Compile world_init.c in `source_dir` with $CC (default gcc) and return the program's path.
+def build(source_dir: str) -> list[str]:
+    """Compile the programs in `source_dir` with $CC (default gcc) and return their paths.
 
-    The program replaces an older one in one step. Raises `subprocess.CalledProcessError` when
-    the compiler refuses, `FileNotFoundError` when there is none.
+    Each replaces an older one in one step. Raises `subprocess.CalledProcessError` when the
+    compiler refuses, `FileNotFoundError` when there is none.
     """
+    return [_build(source_dir, source, program) for source, program in PROGRAMS.items()]
+
+
+def _build(source_dir: str, source: str, name: str) -> str:
     compiler = shlex.split(os.environ.get("CC") or "gcc")
-    source = os.path.join(source_dir, SOURCE)
-    program = os.path.join(source_dir, PROGRAM)
+    program = os.path.join(source_dir, name)
     unfinished = f"{program}.{os.getpid()}"
     try:
-        subprocess.run([*compiler, *FLAGS, "-o", unfinished, source], check=True)
+        words = [*compiler, *FLAGS, "-o", unfinished, os.path.join(source_dir, source)]
+        subprocess.run(words, check=True)
         os.chmod(unfinished, 0o755)  # noqa: S103 -- worlds of other users execute it
         os.replace(unfinished, program)
     finally:
@@ -52,4 +58,4 @@ def build(source_dir: str) -> str:
 
 if __name__ == "__main__":
     directory = sys.argv[1] if len(sys.argv) > 1 else os.path.dirname(os.path.abspath(__file__))
-    sys.stdout.write(build(directory) + "\n")
+    sys.stdout.writelines(f"{program}\n" for program in build(directory))

@@ -8,11 +8,7 @@
  * in which order, is data. Failures go to the descriptor in the plan's report cell as one message
  * {tag, value}; see `kernel/messages.py`.
  */
-typedef unsigned int u32;
-typedef unsigned short u16;
-typedef unsigned long u64;
-typedef int i32;
-typedef long i64;
+#include "machine.h"
 
 enum { MAGIC = 0x53554253, VERSION = 1 };
 enum { KIND_WORD, KIND_POINTER, KIND_CELL };
@@ -22,15 +18,6 @@ enum {
 };
 enum { EACCES_ = 13, EINTR_ = 4, ECHILD_ = 10, EPROTO_ = 71, ANY_ERROR = -1 };
 enum { TAG_ERROR = 0x21525245, TAG_PID = 0x20444950 }; /* "ERR!", "PID " */
-
-enum { PR_GET_DUMPABLE = 3, PR_SET_DUMPABLE = 4, PR_SET_SECCOMP = 22, PR_SET_NO_NEW_PRIVS = 38 };
-#if defined(__x86_64__)
-enum { AUDIT_ARCH = 0xC000003E };
-#elif defined(__aarch64__)
-enum { AUDIT_ARCH = 0xC00000B7 };
-#else
-enum { AUDIT_ARCH = 0xC00000F3 };
-#endif
 
 struct header {
 	u32 magic, version, ops, relocations, ops_at, relocations_at, arena_at, arena_size;
@@ -50,57 +37,6 @@ struct message {
 	u32 tag;
 	i32 value;
 };
-
-#if defined(__x86_64__)
-enum { SYS_write = 1, SYS_mmap = 9, SYS_rt_sigaction = 13, SYS_rt_sigprocmask = 14, SYS_rt_sigtimedwait = 128,
-       SYS_prctl = 157, SYS_wait4 = 61, SYS_kill = 62, SYS_exit_group = 231, SYS_fstat = 5,
-       SYS_close_range = 436, SYS_close = 3, SYS_lseek = 8 };
-static i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
-{
-	register u64 r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
-	i64 result;
-	__asm__ volatile("syscall" : "=a"(result)
-		: "a"(n), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-		: "rcx", "r11", "memory");
-	return result;
-}
-__asm__(".globl _start\n_start:\n xor %ebp,%ebp\n mov %rsp,%rdi\n and $-16,%rsp\n call begin\n hlt\n");
-#elif defined(__aarch64__) || defined(__riscv)
-enum { SYS_write = 64, SYS_mmap = 222, SYS_rt_sigaction = 134, SYS_rt_sigprocmask = 135, SYS_rt_sigtimedwait = 137,
-       SYS_prctl = 167, SYS_wait4 = 260, SYS_kill = 129, SYS_exit_group = 94, SYS_fstat = 80,
-       SYS_close_range = 436, SYS_close = 57, SYS_lseek = 62 };
-#if defined(__aarch64__)
-static i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
-{
-	register u64 x8 __asm__("x8") = n, x0 __asm__("x0") = a, x1 __asm__("x1") = b;
-	register u64 x2 __asm__("x2") = c, x3 __asm__("x3") = d, x4 __asm__("x4") = e;
-	register u64 x5 __asm__("x5") = f;
-	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
-		: "memory");
-	return x0;
-}
-__asm__(".globl _start\n_start:\n mov x29, #0\n mov x0, sp\n bl begin\n brk #0\n");
-#else
-static i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
-{
-	register u64 a7 __asm__("a7") = n, a0 __asm__("a0") = a, a1 __asm__("a1") = b;
-	register u64 a2 __asm__("a2") = c, a3 __asm__("a3") = d, a4 __asm__("a4") = e;
-	register u64 a5 __asm__("a5") = f;
-	__asm__ volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5)
-		: "memory");
-	return a0;
-}
-__asm__(".globl _start\n_start:\n mv a0, sp\n call begin\n ebreak\n");
-#endif
-#else
-#error "no system call convention for this architecture"
-#endif
-
-static void leave(int status)
-{
-	for (;;)
-		call(SYS_exit_group, status, 0, 0, 0, 0, 0);
-}
 
 static void report(int fd, u32 tag, i32 value)
 {
@@ -123,7 +59,7 @@ static void reset_signals(void)
  * payload is under, in here only the calls of reap() are left, and prctl(PR_SET_DUMPABLE). */
 static void confine(int dumpable)
 {
-	static const struct { u16 code; unsigned char yes, no; u32 k; } filter[] = {
+	static const struct { u16 code; u8 yes, no; u32 k; } filter[] = {
 		{ 0x20, 0, 0, 4 }, { 0x15, 0, 9, AUDIT_ARCH }, { 0x20, 0, 0, 0 },
 		{ 0x15, 6, 0, SYS_wait4 }, { 0x15, 5, 0, SYS_rt_sigtimedwait },
 		{ 0x15, 4, 0, SYS_kill }, { 0x15, 3, 0, SYS_exit_group },
@@ -177,7 +113,7 @@ static int ignored(const struct op *op, i64 error)
 	return 0;
 }
 
-static i64 perform(const struct op *op, unsigned char *arena)
+static i64 perform(const struct op *op, u8 *arena)
 {
 	u64 args[6];
 	for (int i = 0; i < 6; i++) {
@@ -201,7 +137,7 @@ static i64 perform(const struct op *op, unsigned char *arena)
 
 static void run(struct header *plan)
 {
-	unsigned char *image = (unsigned char *)plan, *arena = image + plan->arena_at;
+	u8 *image = (u8 *)plan, *arena = image + plan->arena_at;
 	const struct op *ops = (const struct op *)(image + plan->ops_at);
 	i64 remembered = 2, dumpable = 0; /* ENOENT */
 
@@ -247,14 +183,6 @@ static void run(struct header *plan)
 	leave(0);
 }
 
-static int number(const char *digit)
-{
-	int value = 0;
-	for (; *digit; digit++)
-		value = value * 10 + *digit - '0';
-	return value;
-}
-
 /* Close what the runtime's own caller left open for us: a pipe of its would stay open for as long
  * as the world waits at its gate. `kept` are the descriptors to keep, in ascending order. */
 static void close_others(char **kept)
@@ -286,7 +214,7 @@ void begin(u64 *stack)
 		leave(2);
 	if (plan->magic != MAGIC || plan->version != VERSION)
 		leave(2);
-	unsigned char *image = (unsigned char *)at;
+	u8 *image = (u8 *)at;
 	const u32 *relocations = (const u32 *)(image + plan->relocations_at);
 	for (u32 i = 0; i < plan->relocations; i++)
 		*(u64 *)(image + plan->arena_at + relocations[i]) += (u64)(image + plan->arena_at);
