@@ -41,8 +41,8 @@ def count_looks(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     found: list[bool] = []
     take = LookAhead.take
 
-    def counted(ahead: LookAhead, path: str) -> Look | None:
-        look = take(ahead, path)
+    def counted(ahead: LookAhead, folder: str, name: str) -> Look | None:
+        look = take(ahead, folder, name)
         found.append(look is not None)
         return look
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     # None: the level has nothing there. False: it is to be asked.
     Levels = list["Seen | Literal[False] | None"]
+    # Path and name: what the levels have under that name in the directory with that path, which
+    # is the same in each.
+    Look = tuple[str, str, Levels]
 
 # Levels that the program takes at most.
 MOST_LEVELS = 64
@@ -61,16 +64,6 @@ class Seen:
         self.statuses: dict[str, os.stat_result | None] | None = None
 
 
-class Look:
-    """What the levels have under a name in the directory `parent`, which is a path in each."""
-
-    __slots__ = ("levels", "name", "parent")
-
-    def __init__(self, path: str, levels: Levels) -> None:
-        self.parent, _, self.name = path.rpartition("/")
-        self.levels = levels
-
-
 class LookAhead:
     """Reads on from some directories, of which the walk asks for the last first."""
 
@@ -92,9 +85,9 @@ class LookAhead:
         """Note that the walk will ask for a directory it has found."""
         self._waiting.add(path)
 
-    def take(self, path: str) -> Look | None:
-        """Return what was read of a directory, None when it was not."""
-        waiting = self._waiting
+    def take(self, folder: str, name: str) -> Look | None:
+        """Return what was read of a directory in another, None when it was not."""
+        path, waiting = f"{folder}/{name}" if folder else name, self._waiting
         waiting.discard(path)
         while True:
             record = self._next or next(self._records, None)
@@ -102,7 +95,7 @@ class LookAhead:
                 return None
             if record[0] == path:
                 self._next = None
-                return Look(path, self._levels(record[1], record[2]))
+                return folder, name, self._levels(record[1], record[2])
             if record[0] in waiting:
                 self._next = record
                 return None

@@ -334,8 +334,8 @@ class Merged:
     def _enter(self, part: Part, name: str, look: Look | None) -> Part | Literal[False] | None:
         """Return a directory in one layer's; None when nothing has the name, False for others."""
         folder = part.folder
-        if look is not None and folder.path == look.parent and name == look.name:
-            seen = look.levels[part.level]
+        if look is not None and folder.path == look[0] and name == look[1]:
+            seen = look[2][part.level]
             if seen is None:
                 return None
             if seen and seen.status.st_dev == folder.tree.device:

@@ -155,23 +155,21 @@ class Walk:
         base_names: set[str] | None = None
         if base is not None and (not same or (len(listing) > LIST_BELOW and not base.has_statuses)):
             base_names = base.names()
-        covered: set[str] = set()
-        shown: set[str] = set()
         for position, name, status, hidden in listing:
-            covered.add(name)
             if hidden:
                 if same and base is not None and (base_names is None or name in base_names):
                     self.gone.append((base, name))
-                continue
-            shown.add(name)
-            if status is None:
+            elif status is None:
                 self._folders.append((step, position, name, base_names))
                 if self._ahead is not None:
                     self._ahead.expect(step.path_of(name))
             else:
                 self._upper_file(step, position, name, status, base_names)
-        if not same or self._copies:
-            self._visit_below(step, covered, shown, base_names)
+        if same and not self._copies:
+            return
+        covered = {name for _, name, _, _ in listing}
+        shown = {name for _, name, _, hidden in listing if not hidden}
+        self._visit_below(step, covered, shown, base_names)
         if not same and base is not None and base_names is not None:
             self.gone += [(base, name) for name in base_names - shown]
 
@@ -225,7 +223,7 @@ class Walk:
         merged, path = self.merged, step.path_of(name)
         place = "" if step.below is None else step.below.path_of(name)
         parts = step.parts[position:] if position else step.parts
-        look = None if self._ahead is None else self._ahead.take(path)
+        look = None if self._ahead is None else self._ahead.take(step.path, name)
         found, place = merged.folders(parts, name, place, look)
         if not found:
             # It has vanished, or been exchanged, since the listing.

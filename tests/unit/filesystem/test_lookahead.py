@@ -24,6 +24,8 @@ from tests.support.ahead import both_ways, count_looks, looking_ahead
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from substrate.filesystem.lookahead import Look
+
 USER = "user.overlay."
 SOURCE = Path(looking.__file__).parent / "native/look_ahead.c"
 
@@ -145,15 +147,15 @@ def test_what_changes_meanwhile_is_read_by_the_walk(levels: list[Path]) -> None:
         ahead = LookAhead(merged, names)
         try:
             last = names.pop()
-            assert ahead.take(last) is not None
+            assert ahead.take("", last) is not None
             ahead.expect(f"{last}/sub")
             ahead.expect(f"{last}/new")
             # Not there when it was read, so it is not in its place; all others are.
-            assert ahead.take(f"{last}/new") is None
-            assert ahead.take(f"{last}/sub") is not None
+            assert ahead.take(last, "new") is None
+            assert ahead.take(last, "sub") is not None
             # That it vanished shows when the walk goes on without asking for `sub`.
-            assert ahead.take(names.pop()) is not None
-            assert ahead.take(names.pop()) is not None
+            assert ahead.take("", names.pop()) is not None
+            assert ahead.take("", names.pop()) is not None
         finally:
             ahead.close()
     finally:
@@ -170,9 +172,9 @@ def test_a_process_that_ends_too_early_makes_no_difference(
     whole = diff_layers(*paths, USER).to_json()
     take = LookAhead.take
 
-    def killing(ahead: LookAhead, path: str) -> lookahead.Look | None:
+    def killing(ahead: LookAhead, folder: str, name: str) -> Look | None:
         os.kill(ahead._pid, signal.SIGKILL)
-        return take(ahead, path)
+        return take(ahead, folder, name)
 
     monkeypatch.setattr(LookAhead, "take", killing)
     assert diff_layers(*paths, USER).to_json() == whole
@@ -230,12 +232,12 @@ def test_a_link_in_the_place_of_a_directory_is_not_followed(levels: list[Path]) 
         merged = Merged([upper, lower], 1, USER)
         ahead = LookAhead(merged, ["link", "folder"])
         try:
-            found = ahead.take("folder")
+            found = ahead.take("", "folder")
             assert found is not None
-            assert found.levels[0]
-            found = ahead.take("link")
+            assert found[2][0]
+            found = ahead.take("", "link")
             assert found is not None
-            assert found.levels == [False, None]
+            assert found[2] == [False, None]
         finally:
             ahead.close()
 
