@@ -1,4 +1,7 @@
-"""No module needs, while it is being imported, a module that needs it."""
+"""No module needs a module that needs it, not even by an import inside a function.
+
+Such an import makes the start quick; it is no way round a bad cut. Types may refer to each other.
+"""
 
 from __future__ import annotations
 
@@ -27,21 +30,25 @@ def _module_name(path: Path) -> str:
 
 
 def _imported(path: Path, known: object) -> set[str]:
-    names = set(_imports_at_load(source.tree(path).body))
+    names = set(_imports(source.tree(path)))
     return {name for name in names if name in known}  # type: ignore[operator]
 
 
-def _imports_at_load(body: list[ast.stmt]) -> Iterator[str]:
-    for statement in body:
-        if isinstance(statement, ast.Import):
-            yield from (alias.name for alias in statement.names)
-        elif isinstance(statement, ast.ImportFrom) and statement.module:
-            yield statement.module
+def _imports(node: ast.AST) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom) and child.module:
+            yield child.module
             # `from package import module` needs the module; of names that are none, nobody is.
-            yield from (f"{statement.module}.{alias.name}" for alias in statement.names)
-        elif isinstance(statement, ast.If) and not _is_for_type_checkers(statement):
-            yield from _imports_at_load([*statement.body, *statement.orelse])
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+        elif not _is_for_type_checkers(child):
+            yield from _imports(child)
 
 
-def _is_for_type_checkers(statement: ast.If) -> bool:
-    return isinstance(statement.test, ast.Name) and statement.test.id == "TYPE_CHECKING"
+def _is_for_type_checkers(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+    )

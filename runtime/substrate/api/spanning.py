@@ -120,7 +120,7 @@ class Spanning:
 
 def _look(state: State) -> Look:
     from substrate.filesystem.between import Look
-    from substrate.world.diff import world_changes
+    from substrate.world.changes import world_changes
 
     with world_changes(state) as changes:
         return Look(changes)

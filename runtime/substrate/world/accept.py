@@ -7,8 +7,9 @@ from substrate.filesystem.accept import check_choice, decide
 from substrate.filesystem.entries import RENAME
 from substrate.record import record, replace
 from substrate.world.changing import Changing
-from substrate.world.diff import marked, relative_path
+from substrate.world.diff import marked
 from substrate.world.moved import tell_others
+from substrate.world.parts import relative_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

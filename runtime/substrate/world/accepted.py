@@ -9,11 +9,6 @@ import os
 
 from substrate.errors import WorldStateError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from substrate.world.context import Context
-    from substrate.world.state import State
-
 # Below the data directory: what was accepted, and what is being discarded in parts.
 STORE, DISCARD = "accept", "discard"
 _UNFINISHED = "unfinished"
@@ -22,15 +17,6 @@ _UNFINISHED = "unfinished"
 def is_interrupted(data: str) -> bool:
     """Whether layers or project are in the middle of a change, which may have been killed."""
     return any(os.path.lexists(f"{data}/{name}/{_UNFINISHED}") for name in (STORE, DISCARD))
-
-
-def complete(context: Context, state: State) -> None:
-    """Take back, or complete, an accept, undo or discard that was killed; wait for one at work."""
-    if is_interrupted(state.data):
-        from substrate.world.changing import Changing
-
-        with Changing(context, state.world_id, lambda _: None):
-            return
 
 
 def check_complete(data: str) -> None:

@@ -24,8 +24,8 @@ from substrate.isolation.entering import mounts_sequence
 from substrate.kernel import procfs
 from substrate.record import record
 from substrate.world import state as states
-from substrate.world.placing import View
-from substrate.world.span import idle, lowered, open_namespaces, overlay_over
+from substrate.world.beginning import idle, lowered, open_namespaces, overlay_over
+from substrate.world.joining import View
 from substrate.world.spans import prepare
 from substrate.world.stack import BASE_LAYER, LayerStack
 from substrate.world.store import World
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from substrate.isolation.steps.spanning import SpanOverlay
+    from substrate.world.beginning import NewLayer
     from substrate.world.context import Context
-    from substrate.world.span import NewLayer
     from substrate.world.stack import SpanLayer
     from substrate.world.state import State
 

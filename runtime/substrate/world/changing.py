@@ -20,15 +20,15 @@ from substrate.filesystem.room import no_room
 from substrate.filesystem.transaction import recover
 from substrate.filesystem.undo import finish
 from substrate.world.accepted import DISCARD, STORE, highest_accepted
-from substrate.world.diff import layer_alone, world_changes
+from substrate.world.changes import layer_alone, world_changes
 from substrate.world.kill import world_processes
 from substrate.world.moved import follow_moves, tell_others, was_told
 from substrate.world.points import forget_points
-from substrate.world.span import is_at_rest
 from substrate.world.stack import BASE_LAYER, LAYERS, LayerStack
 from substrate.world.store import World
 from substrate.world.stored import read_stored, stored_config
 from substrate.world.unattended import record_all
+from substrate.world.writers import is_at_rest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

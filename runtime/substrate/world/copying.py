@@ -13,6 +13,7 @@ from substrate.filesystem.copies.owners import Shift
 from substrate.isolation.denied import matcher
 from substrate.kernel.procfs import filesystem_type
 from substrate.world.stack import LayerStack
+from substrate.world.writers import is_at_rest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,8 +71,6 @@ def bring_up(state: State, config: Config, owner: str) -> None:
 
     Under an overlay that shows through at any time. `owner` is the world's state directory.
     """
-    from substrate.world.span import is_at_rest
-
     layer = state.layer
     assert layer is not None  # noqa: S101 -- a world with a copy
     with LayerStack(layer, state.data):

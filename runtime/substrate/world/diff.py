@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import os
-
-from substrate.bundle.model import DiffSettings
-from substrate.errors import SubstrateError, UnsupportedError, UsageError
-from substrate.filesystem.diff import Changes
-from substrate.filesystem.entries import make_diff
-from substrate.filesystem.hashing import add_hashes, hash_of
-from substrate.filesystem.index import index_path
+from substrate.errors import SubstrateError, UnsupportedError
+from substrate.filesystem.hashing import add_hashes
 from substrate.filesystem.room import no_room
-from substrate.record import replace
-from substrate.world.accepted import STORE, complete
+from substrate.world.changes import layer_changes, span_diff, world_changes
+from substrate.world.completing import complete
 from substrate.world.isolated import has_isolated, isolated_paths
 from substrate.world.listing import read_state
 from substrate.world.moved import was_told
-from substrate.world.spans import OWN, read_record, recorded_diff
-from substrate.world.stack import BASE_LAYER, LayerStack, SpanLayer, cover_of, read_layers
+from substrate.world.parts import only, relative_path
+from substrate.world.spans import OWN, read_record
+from substrate.world.stack import LayerStack, read_layers
 from substrate.world.store import World
-from substrate.world.stored import stored_config
+from substrate.world.stored import diff_settings, stored_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from substrate.bundle.model import Config
     from substrate.filesystem.entries import FsDiff
     from substrate.world.context import Context
     from substrate.world.state import State
@@ -63,10 +57,10 @@ def marked(found: FsDiff, context: Context, state: State) -> FsDiff:
         from substrate.filesystem.named import mark_named
 
         found = mark_named(found, project.risky, project.readonly, project.deny)
-    if has_isolated(state.data):
+    if state.layer is not None and has_isolated(state.data):
         from substrate.filesystem.named import mark_isolated
 
-        found = mark_isolated(found, isolated_paths(state.data, _prefix(state)))
+        found = mark_isolated(found, isolated_paths(state.data, state.layer.xattr_prefix))
     return found
 
 
@@ -103,11 +97,6 @@ def patch(
         return list(patch_lines(found))
 
 
-def diff_settings(config: Config) -> DiffSettings:
-    """Return what the bundle says of diffs."""
-    return DiffSettings() if config.substrate is None else config.substrate.diff
-
-
 def most_entries(context: Context, world_id: str) -> int:
     """Return how many entries of a world's diffs are shown unless somebody asks for more."""
     with World.open(context, world_id) as world:
@@ -141,132 +130,9 @@ def _record_ended(context: Context, state: State) -> None:
                 raise
 
 
-def span_diff(state: State, span_id: str, settings: DiffSettings | None = None) -> FsDiff:
-    """Return what a span changed: as recorded at its end, else as its layer has it now."""
-    found = recorded_diff(state.data, span_id)
-    if found is not None:
-        return found
-    told = read_record(state.data, span_id)
-    layer = next((one for one in read_layers(state.data) if one.span_id == span_id), None)
-    if layer is None or told["attribution"] != OWN:
-        message = f"what the span {span_id} changed is not known: its end was not recorded"
-        raise SubstrateError(message, f"substrate-runtime diff {state.world_id}")
-    with layer_changes(state, layer) as changes:
-        if settings is None:
-            return changes.diff
-        return add_hashes(changes.diff, settings.hash, settings.small_file_limit)
-
-
-def world_changes(state: State) -> Changes:
-    """Return the changes of all layers against the project, to be entered."""
-    if state.layer is not None and state.layer.copied:
-        return _copy_changes(state)
-    layers = read_layers(state.data)
-    base = _upper(state, BASE_LAYER)
-    uppers = [*(_upper(state, one) for one in reversed(layers)), base]
-    # Under other layers the index of the lowest is out of use: see stack_options.
-    # So is what covers denied paths without any: there masks do.
-    cover = cover_of(state.data) if layers else []
-    index = "" if layers else index_path(base, "")
-    lowers = [*cover, _project(state)]
-    return Changes(uppers, lowers, _prefix(state), index, _restored(state), covered=bool(cover))
-
-
-def layer_changes(state: State, layer: SpanLayer) -> Changes:
-    """Return the changes of one layer against those below it, to be entered."""
-    if state.layer is not None and state.layer.copied:
-        return _copy_changes(state)
-    if not layer.number:
-        return layer_alone(state, layer)
-    upper, project = _upper(state, layer), _project(state)
-    below = [one for one in read_layers(state.data) if one.number < layer.number]
-    lowers = [_upper(state, one) for one in (*reversed(below), BASE_LAYER)]
-    cover = cover_of(state.data)
-    return Changes([upper], [*lowers, *cover, project], _prefix(state), covered=bool(cover))
-
-
-def layer_alone(state: State, layer: SpanLayer) -> Changes:
-    """Return the changes of a layer against the project, to be entered, as if there were no other.
-
-    It is the world's own, or one over that when that is empty.
-    """
-    upper = _upper(state, layer)
-    index = "" if layer.number else index_path(upper, "")
-    cover = cover_of(state.data) if layer.number else []
-    lowers = [*cover, _project(state)]
-    return Changes([upper], lowers, _prefix(state), index, _restored(state), covered=bool(cover))
-
-
-def _copy_changes(state: State) -> Changes:
-    from substrate.world.copying import changes_of
-
-    assert state.layer is not None  # noqa: S101 -- the callers have looked
-    _project(state)
-    return changes_of(state.layer)
-
-
 def _layered(context: Context, world_id: str) -> State:
     state = read_state(context, world_id)
     if state.layer is None:
         message = f"the world {world_id} has no layer: it has no project, or writes to it directly"
         raise UnsupportedError(message, 'set $.substrate.project.write to "layers"')
     return state
-
-
-def _upper(state: State, layer: SpanLayer) -> str:
-    return f"{state.data}/{layer.name}/upper"
-
-
-def _prefix(state: State) -> str:
-    assert state.layer is not None  # noqa: S101 -- the callers have looked
-    return state.layer.xattr_prefix
-
-
-def _restored(state: State) -> dict[int, int]:
-    """Return which files of the project an undo has restored from copies, and of what."""
-    place = f"{state.data}/{STORE}"
-    if not os.path.isdir(place):
-        return {}
-    from substrate.filesystem.known import read_copies
-
-    return read_copies(place)
-
-
-def _project(state: State) -> str:
-    assert state.layer is not None  # noqa: S101 -- the callers have looked
-    project = state.layer.project
-    if not os.path.isdir(project):
-        message = f"the project {project} is gone"
-        raise SubstrateError(message, f"substrate-runtime delete {state.world_id}")
-    return project
-
-
-def relative_path(path: str, at: str) -> str:
-    """Return a path of the project relative to it, "" for itself; raises `UsageError`."""
-    relative = os.path.relpath(path, at) if os.path.isabs(path) else os.path.normpath(path)
-    if relative == ".." or relative.startswith("../"):
-        message = f"{path} is not in the project, which is {at} in the world"
-        raise UsageError(message, "name paths relative to the project")
-    return "" if relative == "." else relative
-
-
-def only(found: FsDiff, wanted: list[str]) -> FsDiff:
-    """Return the changes at and below some paths; either end of a rename counts.
-
-    Raises `SubstrateError` for a path at which nothing was changed.
-    """
-
-    def is_at(path: str, want: str) -> bool:
-        return not want or path == want or path.startswith(f"{want}/")
-
-    for want in wanted:
-        if not any(is_at(one.path, want) or is_at(one.origin, want) for one in found.entries):
-            message = f"nothing was changed at {want or '.'}"
-            raise SubstrateError(message, "name a path that `diff` lists, or a directory above it")
-    entries = [
-        entry
-        for entry in found.entries
-        if any(is_at(entry.path, want) or is_at(entry.origin, want) for want in wanted)
-    ]
-    part = make_diff(entries)
-    return replace(part, tree_hash=hash_of(part.entries)) if found.tree_hash else part

@@ -17,7 +17,7 @@ from substrate.filesystem.transaction import Transaction
 from substrate.record import record
 from substrate.world.accepted import DISCARD
 from substrate.world.changing import Changing
-from substrate.world.diff import relative_path
+from substrate.world.parts import relative_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

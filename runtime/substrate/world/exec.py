@@ -25,7 +25,7 @@ from substrate.isolation.unlocked import has_unlocked_mounts
 from substrate.kernel import procfs
 from substrate.record import record
 from substrate.world import state as states
-from substrate.world.accepted import complete
+from substrate.world.completing import complete
 from substrate.world.console import connect_console, send_console
 from substrate.world.ending import end_tree
 from substrate.world.filters import find_filter
@@ -36,7 +36,7 @@ from substrate.world.overrides import NO_OVERRIDES, override
 from substrate.world.pidfile import write_pid_file
 from substrate.world.placing import PLAIN, place
 from substrate.world.store import World
-from substrate.world.stored import stored_config
+from substrate.world.stored import diff_settings, stored_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from substrate.cgroups.spans import SpanCgroup
     from substrate.isolation.spec import Filter
     from substrate.world.context import Context
+    from substrate.world.joining import View
     from substrate.world.outcome import Resources
     from substrate.world.output import Limited
     from substrate.world.overrides import Overrides
-    from substrate.world.placing import View
     from substrate.world.span import Span
     from substrate.world.state import State
 
@@ -169,7 +169,6 @@ def _attend(
 def _keep_changes(
     state: State, config: Config, span: Span, status: int, warn: Callable[[str], None]
 ) -> None:
-    from substrate.world.diff import diff_settings
     from substrate.world.span import leave_span
 
     try:

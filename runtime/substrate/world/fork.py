@@ -26,9 +26,10 @@ from substrate.filesystem.since import write_since
 from substrate.filesystem.space import used_space
 from substrate.record import record
 from substrate.world import state as states
-from substrate.world.accepted import STORE, complete
+from substrate.world.accepted import STORE
+from substrate.world.changes import world_changes
+from substrate.world.completing import complete
 from substrate.world.create import CreateRequest
-from substrate.world.diff import world_changes
 from substrate.world.isolated import FOLDER as ISOLATED
 from substrate.world.overrides import NO_OVERRIDES, Overrides
 from substrate.world.points import (

@@ -1,4 +1,4 @@
-"""What it takes to enter a running world: descriptors of it, open for one launch."""
+"""What it takes to enter a running world: a view of its project, and descriptors of it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,32 @@ import os
 
 from substrate.errors import WorldStateError
 from substrate.kernel import procfs
+from substrate.record import record
 from substrate.world.stack import check_span_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from substrate.cgroups.group import Cgroup
     from substrate.cgroups.spans import SpanCgroup
+    from substrate.isolation.steps.spanning import SpanOverlay
     from substrate.world.state import State
+
+
+@record
+class View:
+    """How a span's process enters the world: for `EnteredWorld`, and further inputs of its plan.
+
+    `is_own`: nobody else writes to its layer. `confirm` is called when its mounts are made and
+    before its program may run; it raises what keeps the program from running.
+    """
+
+    overlay: SpanOverlay | None
+    joins_mounts: bool
+    inputs: dict[str, int]
+    is_own: bool = False
+    confirm: Callable[[], None] | None = None
 
 
 class Entrance:

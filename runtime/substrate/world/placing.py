@@ -1,6 +1,6 @@
 """Where a process that enters a world sees its project: in a layer of its own or as the world does.
 
-Loaded by every `exec`; what a span needs besides is in `span.py`.
+Loaded by every `exec`; what a span needs besides is in `beginning.py`.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 
 from substrate.errors import UnsupportedError
-from substrate.record import record
 from substrate.world.accepted import highest_accepted
+from substrate.world.joining import View
 from substrate.world.masked import is_masked, is_partly_readonly
 from substrate.world.stack import COVER, LayerStack
 
@@ -19,27 +19,11 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from substrate.bundle.model import Config
-    from substrate.isolation.steps.spanning import SpanOverlay
     from substrate.world.ahead import LayerAhead
     from substrate.world.span import Span
     from substrate.world.state import State
 
     T = TypeVar("T")
-
-
-@record
-class View:
-    """How a span's process enters the world: for `EnteredWorld`, and further inputs of its plan.
-
-    `is_own`: nobody else writes to its layer. `confirm` is called when its mounts are made and
-    before its program may run; it raises what keeps the program from running.
-    """
-
-    overlay: SpanOverlay | None
-    joins_mounts: bool
-    inputs: dict[str, int]
-    is_own: bool = False
-    confirm: Callable[[], None] | None = None
 
 
 # As any process of the world: in the mount it began with.
@@ -75,7 +59,7 @@ def place(
         from substrate.world.spans import free_id
 
         span_id = free_id(state.data, below + 1)
-    from substrate.world.span import enter_span
+    from substrate.world.beginning import enter_span
 
     check_spans(state, config)
     return enter_span(state, owner, (span_id or "", session), start, ahead)

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from substrate.filesystem.entries import FsDiff
     from substrate.world.ahead import LayerAhead
     from substrate.world.context import Context
+    from substrate.world.joining import View
     from substrate.world.outcome import Resources
     from substrate.world.overrides import Overrides
-    from substrate.world.placing import View
     from substrate.world.span import Span
     from substrate.world.state import State
 

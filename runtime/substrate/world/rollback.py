@@ -11,7 +11,8 @@ import os
 from substrate.errors import RefusedError, UnsupportedError, UsageError, WorldStateError
 from substrate.printable import quote
 from substrate.world import state as states
-from substrate.world.accepted import complete, highest_accepted
+from substrate.world.accepted import highest_accepted
+from substrate.world.completing import complete
 from substrate.world.kill import world_processes
 from substrate.world.listing import read_state
 from substrate.world.points import SNAPSHOTS, forget_points, number_of
@@ -77,7 +78,7 @@ def drop_span(context: Context, world_id: str, span_id: str, *, dry_run: bool = 
     changed, or went on from, what it changed, `WorldStateError` when it has no layer.
     """
     from substrate.filesystem.clashes import first_clash
-    from substrate.world.diff import span_diff
+    from substrate.world.changes import span_diff
 
     state, owner = open_layered(context, world_id)
     assert state.layer is not None  # noqa: S101 -- _open has looked

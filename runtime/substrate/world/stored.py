@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from substrate.bundle.model import Config
+    from substrate.bundle.model import Config, DiffSettings
     from substrate.world.store import World
 
 # By content: who runs many commands in one process reads each world's configuration into records
@@ -31,6 +31,13 @@ def stored_config(world: World) -> Config:
             _parsed.clear()
         _parsed[raw] = config
     return config
+
+
+def diff_settings(config: Config) -> DiffSettings:
+    """Return what a configuration says of diffs."""
+    from substrate.bundle.model import DiffSettings
+
+    return DiffSettings() if config.substrate is None else config.substrate.diff
 
 
 def has_hooks(world: World) -> bool:

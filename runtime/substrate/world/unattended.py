@@ -10,10 +10,13 @@ from __future__ import annotations
 import os
 
 from substrate import jsontext
+from substrate.world.span import Span, leave_span
 from substrate.world.spans import OWN, SHARED, has_record
 from substrate.world.stack import BASE_LAYER, SQUASHED
 from substrate.world.state import STOPPED
 from substrate.world.store import CONFIG_FILE
+from substrate.world.stored import diff_settings
+from substrate.world.writers import nobody_writes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
 
     from substrate.bundle.model import DiffSettings
     from substrate.filesystem.keptlook import KeptLook
-    from substrate.world.span import Span
     from substrate.world.stack import LayerStack, SpanLayer
     from substrate.world.state import State
 
@@ -60,8 +62,6 @@ def has_unrecorded(data: str, layers: list[SpanLayer]) -> bool:
 
 def record_all(state: State, owner: str, stack: LayerStack) -> None:
     """Record what has ended without a record; the stack is locked. `owner` is as for `exec`."""
-    from substrate.world.span import nobody_writes
-
     layers = stack.layers()
     if _is_complete(state.data, layers):
         return
@@ -75,8 +75,6 @@ def record_ended(state: State, owner: str, layers: list[SpanLayer], *, rests: bo
     `rests`: nobody can write to the topmost one; to those below nobody can in any case. The caller
     holds the lock of the stack.
     """
-    from substrate.world.span import Span, leave_span
-
     if _is_complete(state.data, layers):
         return
     settings = _settings(owner)
@@ -112,7 +110,6 @@ def _is_complete(data: str, layers: list[SpanLayer]) -> bool:
 
 def _settings(owner: str) -> DiffSettings:
     from substrate.bundle.model import parse_config
-    from substrate.world.diff import diff_settings
 
     with open(f"{owner}/{CONFIG_FILE}", "rb") as file:
         return diff_settings(parse_config(jsontext.loads(file.read())))

@@ -37,7 +37,7 @@ def _of_ended_world(arguments: Arguments) -> FsDiff | None:
         message = f"the files of span {span_id} are not there: its world has ended"
         raise SubstrateError(message, f"substrate diff --span {span_id}")
     from substrate.filesystem.recorded import from_json
-    from substrate.world.diff import only, relative_path
+    from substrate.world.parts import only, relative_path
 
     found = from_json(kept)
     paths = [relative_path(path, "/") for path in arguments.operands]
