@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from substrate.filesystem.clashes import first_clash
-from substrate.filesystem.diff import diff_layers
+from substrate.filesystem.diff import Changes, diff_layers
 from substrate.filesystem.squash import squash
 from tests.privileged.test_discard_changes import without
 from tests.privileged.test_overlay_diff import SETTINGS, changing, check, setups
@@ -23,10 +24,13 @@ from tests.support.examples import examples
 from tests.support.overlay import OverlayHost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from substrate.filesystem.entries import FsDiff
     from tests.support.overlay import Snapshot
+
+    # What was seen before a span and after it, and its diff.
+    Result = tuple[Snapshot, Snapshot, FsDiff]
 
 pytestmark = pytest.mark.requires("overlayfs")
 
@@ -39,29 +43,39 @@ def host(request: pytest.FixtureRequest) -> Iterator[OverlayHost]:
         yield started
 
 
-def play(
+@contextmanager
+def played(
     host: OverlayHost, setup: list[list[Any]], spans: list[list[list[Any]]]
-) -> list[tuple[Snapshot, Snapshot, FsDiff]]:
-    """Do the actions of each span in a layer of its own; the last result is of all layers."""
+) -> Generator[tuple[list[str], list[Result]]]:
+    """Do the actions of each span in a layer of its own; the topmost of the layers comes first."""
     directory = tempfile.mkdtemp(prefix="substrate-span-", dir="/dev/shm")
     try:
         for name in ("lower", "merged"):
             os.mkdir(f"{directory}/{name}")
         host.act(f"{directory}/lower", setup)
-        lowers, results = [f"{directory}/lower"], []
-        for number, actions in enumerate(spans, 1):
-            results.append(_span(host, directory, number, actions, lowers))
-        diff = both_ways(lambda: diff_layers(lowers[:-1], lowers[-1:], host.prefix))
-        _dropped(host, directory, lowers, results)
-        _squashed(host, directory, lowers, (results[0][0], results[-1][1]))
-        return [*results, (results[0][0], results[-1][1], diff)]
+        lowers: list[str] = [f"{directory}/lower"]
+        results = [
+            _span(host, directory, number, actions, lowers)
+            for number, actions in enumerate(spans, 1)
+        ]
+        yield lowers, results
     finally:
         shutil.rmtree(directory)
 
 
+def play(host: OverlayHost, setup: list[list[Any]], spans: list[list[list[Any]]]) -> list[Result]:
+    """Play spans; the last result is of all layers."""
+    with played(host, setup, spans) as (lowers, results):
+        diff = both_ways(lambda: diff_layers(lowers[:-1], lowers[-1:], host.prefix))
+        directory = os.path.dirname(lowers[-1])
+        _dropped(host, directory, lowers, results)
+        _squashed(host, directory, lowers, (results[0][0], results[-1][1]))
+        return [*results, (results[0][0], results[-1][1], diff)]
+
+
 def _span(
     host: OverlayHost, directory: str, number: int, actions: list[list[Any]], lowers: list[str]
-) -> tuple[Snapshot, Snapshot, FsDiff]:
+) -> Result:
     upper = f"{directory}/upper{number}"
     os.mkdir(upper)
     os.mkdir(f"{directory}/work{number}")
@@ -82,7 +96,7 @@ def _dropped(
     host: OverlayHost,
     directory: str,
     lowers: list[str],
-    results: list[tuple[Snapshot, Snapshot, FsDiff]],
+    results: list[Result],
 ) -> None:
     """Check that without the layer of a span, where one can go, exactly its changes are gone."""
     for number, (before, _, diff) in enumerate(results):
@@ -131,6 +145,17 @@ def _copy_root(source: str, target: str) -> None:
             os.setxattr(target, key, os.getxattr(source, key))
     os.chmod(target, status.st_mode & 0o7777)
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_what_undos_have_restored_in_the_project_is_not_asked_of_files_of_earlier_layers() -> None:
+    setup = [["write", "a", "one"]]
+    spans = [[["write", "b", "two"]], [["append", "b", "1"], ["rename", "b", "c"]]]
+    with OverlayHost(rootless=False) as host, played(host, setup, spans) as (layers, _):
+        # On its own file system the layer's file has a number that one in the project may have.
+        number = os.stat(f"{layers[1]}/b").st_ino
+        with Changes(layers[:1], layers[1:], host.prefix, "", {number: 1}) as changes:
+            told = {(one.change, one.origin, one.path) for one in changes.diff.entries}
+        assert told == {("rename", "b", "c"), ("mod", "b", "c")}
 
 
 # A file of a directory that an earlier span renamed is moved out of it.

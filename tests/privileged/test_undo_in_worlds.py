@@ -87,6 +87,25 @@ def test_names_of_one_file_are_there_again_where_the_project_is_on_another_file_
     runtime("delete", "w").ok()
 
 
+@requires("root")
+def test_a_span_has_still_moved_what_an_undo_has_restored_as_a_copy(
+    runtime: Runtime, other_file_system: Path
+) -> None:
+    project = other_file_system / "project"
+    project.mkdir()
+    session = Session(runtime, FILES, path=project)
+    session.span("s1", "echo more >>a; mv a moved").ok()
+    words = ("diff", "--patch", "--span", "s1", "w")
+    before = runtime(*words).ok().stdout
+    assert "rename from a\nrename to moved\n" in before
+    number = (project / "a").stat().st_ino
+    runtime("accept", "w").ok()
+    runtime("undo", "w").ok()
+    assert (project / "a").stat().st_ino != number
+    assert runtime(*words).ok().stdout == before
+    runtime("delete", "--force", "w").ok()
+
+
 @pytest.fixture
 def other_file_system(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", tmp_path], check=True)

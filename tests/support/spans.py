@@ -31,22 +31,23 @@ class Session:
         *,
         idle: bool = True,
         bundle: dict[str, Any] | None = None,
+        path: Path | None = None,
         **project: Any,
     ) -> None:
-        """Start it; `bundle` and `project` change the bundle and its project."""
+        """Start it; `bundle` and `project` change the bundle and its project, `path` is where."""
         self.runtime = runtime
         self.world = "w"
-        self.project: Path = public_directory(runtime, "project")
+        self.project: Path = public_directory(runtime, "project") if path is None else path
         for name, text in files.items():
-            path = self.project / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        for path in (self.project, *self.project.rglob("*")):
-            os.chown(path, runtime.uid, runtime.gid, follow_symlinks=False)
+            file = self.project / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        for file in (self.project, *self.project.rglob("*")):
+            os.chown(file, runtime.uid, runtime.gid, follow_symlinks=False)
         shown = {"substrate": {"project": {"at": AT, **project}}}
-        path = host_view_bundle(runtime, **bundles.merged(bundle or {}, shown))
+        folder = host_view_bundle(runtime, **bundles.merged(bundle or {}, shown))
         first = ("w",) if idle else ("w", "sleep", "600")
-        words = ("--detach", "--bundle", path, "--project", self.project, *first)
+        words = ("--detach", "--bundle", folder, "--project", self.project, *first)
         runtime("run", *(("--idle",) if idle else ()), *words).ok()
 
     def fork(self, world: str = "f", at: str | None = None) -> Session:

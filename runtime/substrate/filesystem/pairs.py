@@ -31,7 +31,7 @@ FIRST_BYTES = 1 << 16
 class Pairs:
     """What was deleted and what is new, by path; `find` moves pairs of them into `renames`.
 
-    `originals`: the inode of a deleted file -> that by which copies of it know it, if another.
+    `originals`: the inode of a file of the project -> that by which copies know it, if another.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Pairs:
     def _pair_origins(self) -> None:
         """Pair copies with what they were copied from, whatever was written to them since."""
         old: Keys = {
-            path: (item.kind, self._originals.get(item.status.st_ino, item.status.st_ino))
+            path: (item.kind, self._inode(item))
             for path, item in self.deleted.items()
             if item.kind != "dir"
         }
@@ -84,6 +84,14 @@ class Pairs:
                 inode = origin_inode(item.folder, item.name, self._prefix)
                 new[path] = (item.kind, inode) if inode else None
         self._pair(old, new, changed=True)
+
+    def _inode(self, item: Item) -> int:
+        """Return the inode by which copies know a deleted file."""
+        inode = item.status.st_ino
+        # A layer's own file has marks. Its number may be that of another in the project.
+        if inode not in self._originals or item.marks is not None:
+            return inode
+        return self._originals[inode]
 
     def _pair(self, old: Keys, new: Keys, *, changed: bool) -> None:
         old_paths, new_paths = _unique(old), _unique(new)

@@ -45,7 +45,8 @@ def layer_changes(state: State, layer: SpanLayer) -> Changes:
     below = [one for one in read_layers(state.data) if one.number < layer.number]
     lowers = [_upper(state, one) for one in (*reversed(below), BASE_LAYER)]
     cover = cover_of(state.data)
-    return Changes([upper], [*lowers, *cover, project], _prefix(state), covered=bool(cover))
+    lowers += [*cover, project]
+    return Changes([upper], lowers, _prefix(state), "", _restored(state), covered=bool(cover))
 
 
 def layer_alone(state: State, layer: SpanLayer) -> Changes:
