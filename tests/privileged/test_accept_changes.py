@@ -2,49 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from substrate.errors import RefusedError, UsageError
 from substrate.filesystem.accept import Wish
-from tests.privileged.test_overlay_diff import sequences, setups
 from tests.support.accepting import Stand, differences
+from tests.support.actions import SETTINGS, sequences, setups
 from tests.support.examples import examples
-from tests.support.overlay import OverlayHost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.support.overlay import OverlayHost
 
 pytestmark = pytest.mark.requires("root", "overlayfs")
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["rootful", "rootless"])
-def host(request: pytest.FixtureRequest) -> Iterator[OverlayHost]:
-    with OverlayHost(rootless=request.param) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def where() -> Path:
-    return Path("/dev/shm")
-
-
-@settings(
-    max_examples=examples(60),
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-    report_multiple_bugs=False,
-)
+@settings(SETTINGS, max_examples=examples(60))
 @given(setup=setups, actions=sequences)
 def test_accept_is_what_the_world_saw_and_undo_what_was_there(
-    host: OverlayHost, where: Path, setup: list[list[Any]], actions: list[list[Any]]
+    host: OverlayHost, setup: list[list[Any]], actions: list[list[Any]]
 ) -> None:
-    with Stand(host, str(where)) as stand:
+    with Stand(host) as stand:
         stand.host.act(stand.lower, setup)
         before, links_before = stand.real(), host.links(stand.lower)
         stand.mount()
@@ -73,19 +54,13 @@ def test_accept_is_what_the_world_saw_and_undo_what_was_there(
         assert stand.warnings == []
 
 
-@settings(
-    max_examples=examples(60),
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-    report_multiple_bugs=False,
-)
+@settings(SETTINGS, max_examples=examples(60))
 @given(setup=setups, actions=sequences, part=st.integers(0, 2**16), undone=st.booleans())
 def test_a_part_is_accepted_and_the_world_still_sees_what_it_saw(
-    host: OverlayHost, where: Path, setup: list[list[Any]], actions: list[list[Any]],
+    host: OverlayHost, setup: list[list[Any]], actions: list[list[Any]],
     part: int, *, undone: bool,
 ) -> None:  # fmt: skip
-    with Stand(host, str(where)) as stand:
+    with Stand(host) as stand:
         stand.host.act(stand.lower, setup)
         # Names that an index of the kernel holds together are shown by a mount with that index.
         assume(host.rootless or not host.links(stand.lower))
@@ -95,24 +70,20 @@ def test_a_part_is_accepted_and_the_world_still_sees_what_it_saw(
         after = stand.seen()
         stand.unmount()
         touched = stand.touched()
-        paths = chosen_part(stand, part)
+        paths = stand.chosen(part)
         assume(paths)
         try:
             stand.accept(Wish(paths=paths, allow_risky=True))
         except (RefusedError, UsageError):
             assert differences(before, stand.real()) == []
             return
-        stand.mount_again()
-        still = stand.seen()
-        stand.unmount()
+        still = stand.shown()
         assert differences(after, still, folder_times=False, untimed=touched) == []
         # Of a layer that is accepted as a whole nothing is left for an undo to give back to.
         if undone and stand.store.numbers() and stand.diff():
             stand.undo()
             assert differences(before, stand.real(), folder_times=False) == []
-            stand.mount_again()
-            again = stand.seen()
-            stand.unmount()
+            again = stand.shown()
             assert differences(after, again, folder_times=False, untimed=touched) == [], "undone"
             return
         # Of names of one file, what was written by another name may now only have been touched.
@@ -122,9 +93,3 @@ def test_a_part_is_accepted_and_the_world_still_sees_what_it_saw(
         while stand.store.numbers():
             stand.undo()
         assert differences(before, stand.real(), folder_times=False) == []
-
-
-def chosen_part(stand: Stand, part: int) -> tuple[str, ...]:
-    """Return some of the paths that changed: one for each bit that is set."""
-    paths = stand.paths()
-    return tuple(path for place, path in enumerate(paths) if part >> place % 16 & 1)

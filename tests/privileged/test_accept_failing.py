@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.privileged.test_accept_killed import WHERE, is_same, prepared
 from tests.support.accepting import Stand, differences
 from tests.support.examples import examples
 from tests.support.failing import fails
-from tests.support.overlay import OverlayHost
+from tests.support.killed import is_same, prepared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from tests.support.overlay import OverlayHost
 
 pytestmark = pytest.mark.requires("root", "overlayfs")
 
@@ -24,12 +25,6 @@ FAULTS = [
     pytest.param(errno.EDQUOT, False, id="quota"),
     pytest.param(errno.EIO, True, id="once"),
 ]
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["rootful", "rootless"])
-def host(request: pytest.FixtureRequest) -> Iterator[OverlayHost]:
-    with OverlayHost(rootless=request.param) as started:
-        yield started
 
 
 def each_step(try_at: Callable[[int], bool | None]) -> dict[bool, int]:
@@ -50,7 +45,7 @@ def test_an_accept_that_fails_at_any_step_leaves_the_old_tree_and_can_be_repeate
     host: OverlayHost, error: int, once: bool
 ) -> None:
     def try_at(step: int) -> bool | None:
-        with Stand(host, WHERE) as stand:
+        with Stand(host) as stand:
             before, after = prepared(stand)
             failed = fails(step, stand.accept, error, once=once)
             now = stand.real()
@@ -77,7 +72,7 @@ def test_an_undo_that_fails_at_any_step_leaves_the_accepted_tree_and_can_be_repe
     host: OverlayHost, error: int, once: bool
 ) -> None:
     def try_at(step: int) -> bool | None:
-        with Stand(host, WHERE) as stand:
+        with Stand(host) as stand:
             before, after = prepared(stand)
             stand.accept()
             failed = fails(step, stand.undo, error, once=once)

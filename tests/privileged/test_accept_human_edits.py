@@ -7,35 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from substrate.errors import ConflictError, SubstrateError
 from substrate.filesystem.accept import Wish
-from tests.privileged.test_overlay_diff import changing, sequences, setups
 from tests.support.accepting import ALL, Stand, differences
+from tests.support.actions import SETTINGS, changing, sequences, setups
 from tests.support.examples import examples
-from tests.support.overlay import OverlayHost
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.support.overlay import OverlayHost
 
 pytestmark = pytest.mark.requires("root", "overlayfs")
 
 HUMAN = "a person wrote this: "
 edits = st.lists(st.one_of(changing), min_size=1, max_size=6)
-SETTINGS = settings(
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate, Phase.shrink],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-    report_multiple_bugs=False,
-)
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["rootful", "rootless"])
-def host(request: pytest.FixtureRequest) -> Iterator[OverlayHost]:
-    with OverlayHost(rootless=request.param) as started:
-        yield started
 
 
 def written_by_person(*roots: str) -> set[str]:
@@ -74,7 +61,7 @@ def prepare(
 def test_an_accept_keeps_every_edit_or_changes_nothing(
     host: OverlayHost, setup: list[list[Any]], actions: list[list[Any]], human: list[list[Any]]
 ) -> None:
-    with Stand(host, "/dev/shm") as stand:
+    with Stand(host) as stand:
         prepare(stand, setup, actions, human)
         before, texts = stand.real(), written_by_person(stand.lower)
         try:
@@ -97,7 +84,7 @@ def test_whoever_wins_a_conflict_the_edit_is_in_the_project_or_comes_back_by_und
     human: list[list[Any]],
     ours: bool,
 ) -> None:
-    with Stand(host, "/dev/shm") as stand:
+    with Stand(host) as stand:
         prepare(stand, setup, actions, human)
         before, texts = stand.real(), written_by_person(stand.lower)
         wish = Wish(allow_risky=True, ours=ours, theirs=not ours)
@@ -120,7 +107,7 @@ def test_whoever_wins_a_conflict_the_edit_is_in_the_project_or_comes_back_by_und
 def test_an_undo_keeps_every_edit_made_after_the_accept_or_changes_nothing(
     host: OverlayHost, setup: list[list[Any]], actions: list[list[Any]], human: list[list[Any]]
 ) -> None:
-    with Stand(host, "/dev/shm") as stand:
+    with Stand(host) as stand:
         stand.host.act(stand.lower, setup)
         stand.mount()
         stand.act(actions)

@@ -7,116 +7,25 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.accepting import Stand, differences
-from tests.support.dying import dies_at
+from tests.support.dying import at_each_step, dies_at
 from tests.support.examples import every
-from tests.support.overlay import OverlayHost
+from tests.support.killed import SETUP, accept_is_killed, is_same, prepared, undo_is_killed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.support.overlay import Snapshot
+    from tests.support.overlay import OverlayHost, Snapshot
 
 pytestmark = pytest.mark.requires("root", "overlayfs")
 
-WHERE = "/dev/shm"
-SETUP: list[list[Any]] = [
-    ["write", "changed", "one"],
-    ["write", "removed", "two"],
-    ["mkdir", "gone"],
-    ["write", "gone/inside", "three"],
-    ["mkdir", "moved"],
-    ["write", "moved/inside", "four"],
-    ["write", "moved/changed", "five"],
-    ["write", "mode", "six"],
-    ["write", "linked", "seven"],
-    ["link", "linked", "other"],
-    ["mkdir", "closed"],
-    ["write", "becomes", "eight"],
-]
-ACTIONS: list[list[Any]] = [
-    ["write", "changed", "uno"],
-    ["remove", "removed"],
-    ["remove", "gone"],
-    ["move", "moved", "there"],
-    ["append", "there/changed", "!"],
-    ["chmod", "mode", 0o600],
-    ["write", "linked", "siete"],
-    ["mkdir", "new"],
-    ["write", "new/a\nb", "nine"],
-    ["link", "new/a\nb", "new/c"],
-    ["symlink", "new/s", "c"],
-    ["chmod", "closed", 0o500],
-    ["folder", "becomes"],
-    ["mkfifo", "becomes/fifo"],
-]
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["rootful", "rootless"])
-def host(request: pytest.FixtureRequest) -> Iterator[OverlayHost]:
-    with OverlayHost(rootless=request.param) as started:
-        yield started
-
-
-def prepared(stand: Stand) -> tuple[Snapshot, Snapshot]:
-    """Make the project and its changes; the trees of before and after."""
-    stand.host.act(stand.lower, SETUP)
-    before = stand.real()
-    stand.mount()
-    stand.act(ACTIONS)
-    after = stand.seen()
-    stand.unmount()
-    return before, after
-
-
-def is_same(one: Snapshot, two: Snapshot) -> bool:
-    return differences(one, two, folder_times=False) == []
-
 
 def test_an_accept_killed_at_any_step_leaves_the_old_or_the_new_tree(host: OverlayHost) -> None:
-    seen = {"old": 0, "new": 0}
-    step, died = 1, True
-    while died:
-        with Stand(host, WHERE) as stand:
-            before, after = prepared(stand)
-            changed = stand.diff()
-            died = dies_at(step, stand.accept)
-            stand.recover()
-            now = stand.real()
-            if is_same(now, before):
-                seen["old"] += 1
-                assert stand.accept() == 1
-            else:
-                seen["new"] += 1
-            assert differences(after, stand.real(), folder_times=False) == [], step
-            assert stand.diff() == []
-            stand.undo()
-            assert differences(before, stand.real(), folder_times=False) == [], step
-            assert stand.diff() == changed
-        step += 1
-    assert min(seen.values()) > 5, seen
-    assert step > 100
+    met = at_each_step(lambda step: accept_is_killed(Stand(host), step))
+    assert min(met["old"], met["new"]) > 5, met
+    assert met.total() > 100
 
 
 def test_an_undo_killed_at_any_step_leaves_the_old_or_the_new_tree(host: OverlayHost) -> None:
-    seen = {"old": 0, "new": 0}
-    step, died = 1, True
-    while died:
-        with Stand(host, WHERE) as stand:
-            before, after = prepared(stand)
-            changed = stand.diff()
-            stand.accept()
-            died = dies_at(step, stand.undo)
-            stand.recover()
-            if stand.store.numbers():
-                seen["new"] += 1
-                assert differences(after, stand.real(), folder_times=False) == [], step
-                stand.undo()
-            else:
-                seen["old"] += 1
-            assert differences(before, stand.real(), folder_times=False) == [], step
-            assert stand.diff() == changed
-        step += 1
-    assert min(seen.values()) > 5, seen
+    met = at_each_step(lambda step: undo_is_killed(Stand(host), step))
+    assert min(met["old"], met["new"]) > 5, met
 
 
 FIRST: list[list[Any]] = [
@@ -143,20 +52,16 @@ def spanned(stand: Stand) -> tuple[Snapshot, Snapshot]:
 
 
 def test_an_accept_of_spans_killed_at_any_step_can_still_be_undone(host: OverlayHost) -> None:
-    seen = {"old": 0, "new": 0}
-    step, died = 1, True
-    while died:
-        with Stand(host, WHERE) as stand:
+    def attempt(step: int) -> tuple[bool, str]:
+        with Stand(host) as stand:
             before, after = spanned(stand)
             changed = stand.diff()
             died = dies_at(step, stand.accept)
             stand.recover()
-            if is_same(stand.real(), before):
-                seen["old"] += 1
+            left = "old" if is_same(stand.real(), before) else "new"
+            if left == "old":
                 assert (stand.diff(), stand.stack_names()) == (changed, ["s1", "s2"])
                 assert stand.accept() == 1
-            else:
-                seen["new"] += 1
             assert (stand.diff(), stand.stack_names()) == ([], [])
             assert is_same(after, stand.real())
             assert is_same(after, stand.look())
@@ -164,17 +69,17 @@ def test_an_accept_of_spans_killed_at_any_step_can_still_be_undone(host: Overlay
             assert is_same(before, stand.real())
             assert (stand.diff(), stand.stack_names()) == (changed, ["s1", "s2"])
             assert is_same(after, stand.look())
-        step += every(3)
-    assert min(seen.values()) > 1, seen
+        return died, left
+
+    met = at_each_step(attempt, every(3))
+    assert min(met["old"], met["new"]) > 1, met
 
 
 def test_an_undo_of_spans_killed_at_any_step_puts_them_below_what_came_later(
     host: OverlayHost,
 ) -> None:
-    seen = {"old": 0, "new": 0}
-    step, died = 1, True
-    while died:
-        with Stand(host, WHERE) as stand:
+    def attempt(step: int) -> tuple[bool, str]:
+        with Stand(host) as stand:
             before, after = spanned(stand)
             stand.accept()
             stand.span(THIRD)
@@ -183,36 +88,38 @@ def test_an_undo_of_spans_killed_at_any_step_puts_them_below_what_came_later(
             # So may be the call that comes next.
             dies_at(1 + step % 11, stand.recover)
             stand.recover()
-            if stand.store.numbers():
-                seen["old"] += 1
+            left = "old" if stand.store.numbers() else "new"
+            if left == "old":
                 assert (stand.diff(), stand.stack_names()) == (changed, ["s3"])
                 assert is_same(after, stand.real())
                 stand.undo()
-            else:
-                seen["new"] += 1
             assert is_same(before, stand.real())
             assert stand.stack_names() == ["s1", "s2", "s3"]
             assert is_same(now, stand.look())
             stand.accept()
             assert is_same(now, stand.real())
-        step += every(3)
-    assert min(seen.values()) > 1, seen
+        return died, left
+
+    met = at_each_step(attempt, every(3))
+    assert min(met["old"], met["new"]) > 1, met
 
 
 def test_a_recovery_killed_at_any_step_is_finished_by_the_next(host: OverlayHost) -> None:
-    with Stand(host, WHERE) as stand:
+    with Stand(host) as stand:
         prepared(stand)
         last = next(step for step in range(60, 2000) if _has_applied(stand, step))
-    step, died = 1, True
-    while died:
-        with Stand(host, WHERE) as stand:
+
+    def attempt(step: int) -> tuple[bool, str]:
+        with Stand(host) as stand:
             before, _ = prepared(stand)
             assert dies_at(last, stand.accept)
             assert not is_same(before, stand.real())
             died = dies_at(step, stand.recover)
             stand.recover()
             assert differences(before, stand.real(), folder_times=False) == [], step
-        step += 1
+        return died, "recovered"
+
+    assert at_each_step(attempt).total() > 5
 
 
 def _has_applied(stand: Stand, step: int) -> bool:

@@ -13,16 +13,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from substrate.errors import RefusedError, UsageError
 from substrate.filesystem.accept import Wish
-from tests.privileged.test_accept_changes import chosen_part
 from tests.privileged.test_accept_places import mounted
-from tests.privileged.test_overlay_diff import changing, sequences, setups
 from tests.support.accepting import Stand, differences
-from tests.support.dying import dies_at
+from tests.support.actions import SETTINGS, changing, sequences, setups
+from tests.support.dying import at_each_step, dies_at
 from tests.support.examples import every, examples
 from tests.support.overlay import OverlayHost
 
@@ -34,13 +33,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.requires("root", "overlayfs")
 
-WHERE = "/dev/shm"
-SETTINGS = settings(
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-    report_multiple_bugs=False,
-)
 spans = st.lists(st.one_of(changing), min_size=1, max_size=10)
 steps = st.lists(
     st.one_of(
@@ -73,13 +65,13 @@ def host(request: pytest.FixtureRequest, elsewhere: Path) -> Iterator[OverlayHos
 def stood(host: OverlayHost, elsewhere: Path, *, apart: bool) -> Generator[Stand]:
     """A stand; `apart`: its project is on another file system."""
     if not apart:
-        with Stand(host, WHERE) as stand:
+        with Stand(host) as stand:
             yield stand
         return
     project = elsewhere / "project"
     project.mkdir(mode=0o755)
     try:
-        with Stand(host, WHERE, str(project)) as stand:
+        with Stand(host, str(project)) as stand:
             yield stand
     finally:
         shutil.rmtree(project)
@@ -135,7 +127,7 @@ class Model:
         assert self._stand.diff() == []
 
     def _part(self, bits: int) -> None:
-        paths = chosen_part(self._stand, bits)
+        paths = self._stand.chosen(bits)
         if not paths:
             return
         before = self._stand.real(), self._stand.diff()
@@ -275,8 +267,7 @@ ACTIONS: list[list[Any]] = [
 def test_on_another_file_system_too_a_kill_leaves_one_state_or_the_other(
     host: OverlayHost, elsewhere: Path, verb: str
 ) -> None:
-    step, died, outcomes = 1, True, set[str]()
-    while died:
+    def attempt(step: int) -> tuple[bool, str]:
         with stood(host, elsewhere, apart=True) as stand:
             host.act(stand.lower, SETUP)
             before = stand.real()
@@ -290,7 +281,6 @@ def test_on_another_file_system_too_a_kill_leaves_one_state_or_the_other(
             died = dies_at(step, getattr(stand, verb))
             stand.recover()
             old = differences(before, stand.real(), folder_times=False) == []
-            outcomes.add("old" if old else "new")
             assert stand.diff() == (changed if old else [])
             if old:
                 stand.accept()
@@ -299,6 +289,8 @@ def test_on_another_file_system_too_a_kill_leaves_one_state_or_the_other(
             assert differences(before, stand.real(), folder_times=False) == [], step
             assert stand.diff() == changed, step
             assert os.listdir(elsewhere) == ["project"]
-        step += every(3)
-    assert outcomes == {"old", "new"}
-    assert step > 50
+        return died, "old" if old else "new"
+
+    met = at_each_step(attempt, every(3))
+    assert met.keys() == {"old", "new"}
+    assert met.total() > 16

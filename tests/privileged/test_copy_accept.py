@@ -2,54 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, assume, event, given, settings
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from substrate.errors import ConflictError, RefusedError, UsageError
 from substrate.filesystem.accept import Wish
-from tests.privileged.test_discard_changes import without
-from tests.privileged.test_overlay_diff import sequences, setups
 from tests.support.accepting import differences
+from tests.support.actions import SETTINGS, sequences, setups
 from tests.support.copies import CopyStand
 from tests.support.examples import examples
-from tests.support.overlay import OverlayHost
+from tests.support.walks import without
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tests.support.overlay import OverlayHost
 
 pytestmark = pytest.mark.requires("root", "overlayfs")
 
-SETTINGS = settings(
-    max_examples=examples(60),
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-    report_multiple_bugs=False,
-)
 
-
-@pytest.fixture(scope="module", params=[False, True], ids=["rootful", "rootless"])
-def host(request: pytest.FixtureRequest) -> Iterator[OverlayHost]:
-    with OverlayHost(rootless=request.param) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def where() -> Path:
-    return Path("/dev/shm")
-
-
-@SETTINGS
+@settings(SETTINGS, max_examples=examples(60))
 @given(setup=setups, actions=sequences, lives=st.booleans())
 def test_accept_is_what_the_world_saw_and_undo_what_was_there(
-    host: OverlayHost, where: Path, setup: list[list[Any]], actions: list[list[Any]],
+    host: OverlayHost, setup: list[list[Any]], actions: list[list[Any]],
     *, lives: bool,
 ) -> None:  # fmt: skip
-    with CopyStand(host, str(where)) as stand:
+    with CopyStand(host) as stand:
         host.act(stand.lower, setup)
         before, links_before = stand.real(), host.links(stand.lower)
         stand.mount()
@@ -78,13 +57,13 @@ def test_accept_is_what_the_world_saw_and_undo_what_was_there(
         assert differences(after, stand.real(), folder_times=False, untimed=same) == []
 
 
-@SETTINGS
+@settings(SETTINGS, max_examples=examples(60))
 @given(setup=setups, actions=sequences, part=st.integers(0, 2**16), undone=st.booleans())
 def test_a_part_is_accepted_and_the_world_still_sees_what_it_saw(
-    host: OverlayHost, where: Path, setup: list[list[Any]], actions: list[list[Any]],
+    host: OverlayHost, setup: list[list[Any]], actions: list[list[Any]],
     part: int, *, undone: bool,
 ) -> None:  # fmt: skip
-    with CopyStand(host, str(where)) as stand:
+    with CopyStand(host) as stand:
         host.act(stand.lower, setup)
         before = stand.real()
         stand.mount()
@@ -93,7 +72,7 @@ def test_a_part_is_accepted_and_the_world_still_sees_what_it_saw(
         names = frozenset[str]().union(*host.links(stand.lower), *stand.links_seen())
         after, touched = stand.seen(), stand.touched() | names
         diff = stand.diff()
-        paths = chosen_part(stand, part)
+        paths = stand.chosen(part)
         assume(paths)
         try:
             stand.accept(Wish(paths=paths, allow_risky=True))
@@ -114,19 +93,19 @@ def test_a_part_is_accepted_and_the_world_still_sees_what_it_saw(
         assert differences(before, stand.real(), folder_times=False) == []
 
 
-@SETTINGS
+@settings(SETTINGS, max_examples=examples(60))
 @given(setup=setups, actions=sequences, part=st.integers(0, 2**16))
 def test_what_was_discarded_is_as_before_and_the_rest_as_the_world_saw_it(
-    host: OverlayHost, where: Path, setup: list[list[Any]], actions: list[list[Any]], part: int
+    host: OverlayHost, setup: list[list[Any]], actions: list[list[Any]], part: int
 ) -> None:
-    with CopyStand(host, str(where)) as stand:
+    with CopyStand(host) as stand:
         host.act(stand.lower, setup)
         before = stand.real()
         stand.mount()
         stand.act(actions)
         names = frozenset[str]().union(*host.links(stand.lower), *stand.links_seen())
         after, untimed = stand.seen(), stand.touched() | names
-        paths = chosen_part(stand, part)
+        paths = stand.chosen(part)
         assume(paths)
         renames = stand.renames()
         expected = after
@@ -150,9 +129,3 @@ def test_what_was_discarded_is_as_before_and_the_rest_as_the_world_saw_it(
         stand.discard_all()
         assert stand.diff() == []
         assert differences(before, stand.seen(), folder_times=False) == []
-
-
-def chosen_part(stand: CopyStand, part: int) -> tuple[str, ...]:
-    """Return some of the paths that changed: one for each bit that is set."""
-    paths = stand.paths()
-    return tuple(path for place, path in enumerate(paths) if part >> place % 16 & 1)

@@ -11,25 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import assume, example, given, settings
 
-from tests.privileged.test_overlay_diff import SETTINGS, check, sequences, setups
 from tests.support.accepting import TICK_S, differences
+from tests.support.actions import SETTINGS, sequences, setups
 from tests.support.copies import CopyStand, copy_of, diff_of
 from tests.support.examples import examples
-from tests.support.overlay import OverlayHost
+from tests.support.walks import check
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from substrate.filesystem.entries import FsDiff
-    from tests.support.overlay import Snapshot
+    from tests.support.overlay import OverlayHost, Snapshot
 
 pytestmark = pytest.mark.requires("overlayfs")
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["rootful", "rootless"])
-def host(request: pytest.FixtureRequest) -> Iterator[OverlayHost]:
-    with OverlayHost(rootless=request.param) as started:
-        yield started
 
 
 def play(
@@ -89,7 +81,7 @@ def test_diff_of_a_copy_is_what_a_walk_finds_on_the_disk_file_system_too(
 def test_what_the_host_changes_is_shown_and_is_no_change_of_the_worlds(
     host: OverlayHost, setup: list[list[Any]], actions: list[list[Any]], edits: list[list[Any]]
 ) -> None:
-    with CopyStand(host, "/dev/shm") as stand:
+    with CopyStand(host) as stand:
         host.act(stand.lower, setup)
         # Not what decision 13 leaves open: a name removed of a file that changed under another.
         assume(not host.links(stand.lower))
@@ -120,7 +112,7 @@ def test_what_the_host_changes_is_shown_and_is_no_change_of_the_worlds(
 def test_where_the_world_has_changed_nothing_it_sees_what_the_host_has(
     host: OverlayHost, setup: list[list[Any]], edits: list[list[Any]]
 ) -> None:
-    with CopyStand(host, "/dev/shm") as stand:
+    with CopyStand(host) as stand:
         host.act(stand.lower, setup)
         stand.mount()
         host.act(stand.lower, edits)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.privileged.test_accept_killed import WHERE, is_same, prepared
 from tests.support.accepting import differences
 from tests.support.copies import CopyStand
-from tests.support.dying import dies_at
+from tests.support.dying import at_each_step, dies_at
+from tests.support.killed import accept_is_killed, prepared, undo_is_killed
 from tests.support.overlay import OverlayHost
 
 if TYPE_CHECKING:
@@ -25,63 +25,27 @@ def host() -> Iterator[OverlayHost]:
 
 
 def test_an_accept_killed_at_any_step_leaves_the_old_or_the_new_tree(host: OverlayHost) -> None:
-    seen = {"old": 0, "new": 0}
-    step, died = 1, True
-    while died:
-        with CopyStand(host, WHERE) as stand:
-            before, after = prepared(stand)
-            diff = stand.diff()
-            died = dies_at(step, stand.accept)
-            stand.recover()
-            if is_same(stand.real(), before):
-                seen["old"] += 1
-                assert stand.accept() == 1
-            else:
-                seen["new"] += 1
-            assert differences(after, stand.real(), folder_times=False) == [], step
-            assert stand.diff() == []
-            assert differences(stand.real(), stand.seen(), folder_times=False) == [], step
-            stand.undo()
-            assert differences(before, stand.real(), folder_times=False) == [], step
-            assert stand.diff() == diff
-            assert differences(after, stand.seen(), folder_times=False) == [], step
-        step += 7
-    assert min(seen.values()) > 2, seen
+    met = at_each_step(lambda step: accept_is_killed(CopyStand(host), step), 7)
+    assert min(met["old"], met["new"]) > 2, met
 
 
 def test_an_undo_killed_at_any_step_leaves_the_old_or_the_new_tree(host: OverlayHost) -> None:
-    seen = {"old": 0, "new": 0}
-    step, died = 1, True
-    while died:
-        with CopyStand(host, WHERE) as stand:
-            before, after = prepared(stand)
-            diff = stand.diff()
-            stand.accept()
-            died = dies_at(step, stand.undo)
-            stand.recover()
-            if stand.store.numbers():
-                seen["new"] += 1
-                assert differences(after, stand.real(), folder_times=False) == [], step
-                stand.undo()
-            else:
-                seen["old"] += 1
-            assert differences(before, stand.real(), folder_times=False) == [], step
-            assert stand.diff() == diff, step
-        step += 7
-    assert min(seen.values()) > 2, seen
+    met = at_each_step(lambda step: undo_is_killed(CopyStand(host), step), 7)
+    assert min(met["old"], met["new"]) > 2, met
 
 
 def test_a_discard_killed_at_any_step_is_finished_by_the_next(host: OverlayHost) -> None:
-    step, died = 1, True
-    while died:
-        with CopyStand(host, WHERE) as stand:
+    def attempt(step: int) -> tuple[bool, str]:
+        with CopyStand(host) as stand:
             before, _ = prepared(stand)
             died = dies_at(step, stand.discard_all)
             stand.discard_all()
             assert stand.diff() == []
             assert differences(before, stand.seen(), folder_times=False) == [], step
             assert differences(before, stand.real()) == []
-        step += 5
+        return died, "discarded"
+
+    assert at_each_step(attempt, 5).total() > 5
 
 
 def test_an_update_killed_at_any_step_makes_nothing_of_the_hosts_a_change_of_the_worlds(
@@ -92,9 +56,9 @@ def test_an_update_killed_at_any_step_makes_nothing_of_the_hosts_a_change_of_the
         ["append", "hosts-own", "more"], ["remove", "hosts-old"], ["rename", "hosts-a", "hosts-b"],
     ]  # fmt: skip
     own = [["write", name, name] for name in ("hosts-own", "hosts-old", "hosts-a")]
-    step, died = 1, True
-    while died:
-        with CopyStand(host, WHERE) as stand:
+
+    def attempt(step: int) -> tuple[bool, str]:
+        with CopyStand(host) as stand:
             host.act(stand.lower, own)
             prepared(stand)
             diff = stand.diff()
@@ -110,4 +74,6 @@ def test_an_update_killed_at_any_step_makes_nothing_of_the_hosts_a_change_of_the
             assert "hosts-dir/x" in shown
             assert "hosts-old" not in shown
             assert stand.accept() == 1
-        step += 3
+        return died, "updated"
+
+    assert at_each_step(attempt, 3).total() > 5

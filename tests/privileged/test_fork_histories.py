@@ -14,26 +14,21 @@ from hypothesis import strategies as st
 
 from substrate.errors import ConflictError, SubstrateError
 from tests.privileged.test_accept_human_edits import marked, written_by_person
-from tests.privileged.test_overlay_diff import SETTINGS, changing, check, setups
 from tests.support.accepting import differences
+from tests.support.actions import SETTINGS, changing, setups
 from tests.support.examples import examples
 from tests.support.forking import StackedWorld
-from tests.support.overlay import OverlayHost
+from tests.support.walks import check
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
 
     from substrate.filesystem.entries import FsDiff
+    from tests.support.overlay import OverlayHost
 
 pytestmark = pytest.mark.requires("root", "overlayfs")
 
 histories = st.lists(st.lists(st.one_of(changing), min_size=1, max_size=10), max_size=4)
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["rootful", "rootless"])
-def host(request: pytest.FixtureRequest) -> Iterator[OverlayHost]:
-    with OverlayHost(rootless=request.param) as started:
-        yield started
 
 
 @contextmanager

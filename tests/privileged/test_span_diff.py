@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from substrate.filesystem.clashes import first_clash
 from substrate.filesystem.diff import Changes, diff_layers
 from substrate.filesystem.squash import squash
-from tests.privileged.test_discard_changes import without
-from tests.privileged.test_overlay_diff import SETTINGS, changing, check, setups
 from tests.support.accepting import differences
+from tests.support.actions import SETTINGS, changing, setups
 from tests.support.ahead import both_ways
 from tests.support.examples import examples
 from tests.support.overlay import OverlayHost
+from tests.support.walks import check, without
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator
 
     from substrate.filesystem.entries import FsDiff
     from tests.support.overlay import Snapshot
@@ -35,12 +35,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.requires("overlayfs")
 
 spans = st.lists(st.lists(st.one_of(changing), min_size=1, max_size=12), min_size=2, max_size=5)
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["rootful", "rootless"])
-def host(request: pytest.FixtureRequest) -> Iterator[OverlayHost]:
-    with OverlayHost(rootless=request.param) as started:
-        yield started
 
 
 @contextmanager

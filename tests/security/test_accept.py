@@ -38,7 +38,7 @@ def test_a_directory_exchanged_for_a_link_while_it_is_written_to_leads_nowhere(
 ) -> None:
     outcomes = {"applied": 0, "refused": 0}
     for round_number in range(40):
-        with Stand(host, "/dev/shm") as stand:
+        with Stand(host) as stand:
             outside = Path(stand.folder, "outside")
             outside.mkdir()
             host.act(stand.lower, [["mkdir", "d"], *[["write", f"d/f{n}", "x"] for n in range(20)]])

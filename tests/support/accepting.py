@@ -45,9 +45,9 @@ def ignore_progress(_done: int, _of: int) -> None:
 class Stand:
     """A project, a layer over it and the store of what was accepted, in a folder of their own."""
 
-    def __init__(self, host: OverlayHost, where: str, project: str = "") -> None:
+    def __init__(self, host: OverlayHost, project: str = "") -> None:
         self.host = host
-        self.folder = tempfile.mkdtemp(prefix="substrate-accept-", dir=where)
+        self.folder = tempfile.mkdtemp(prefix="substrate-accept-", dir="/dev/shm")
         self.lower = project or f"{self.folder}/lower"
         self.layer = f"{self.folder}/layer"
         self.warnings: list[str] = []
@@ -83,6 +83,18 @@ class Stand:
                 os.symlink(target, f"{self.folder}/{name}")
         self.host.mount(self.folder)
         self._mounted = True
+
+    @property
+    def shows_again(self) -> bool:
+        """Whether the world would see what it saw: not names that an index holds together."""
+        return self.host.rootless
+
+    def shown(self) -> Snapshot:
+        """Return what the world would see if it ran again."""
+        self.mount_again()
+        seen = self.seen()
+        self.unmount()
+        return seen
 
     def mount_again(self) -> None:
         """Show the project through the layer as it is now, as layers of spans are shown."""
@@ -218,6 +230,10 @@ class Stand:
         with self._changes() as changes:
             shown = {e.path for e in changes.diff.entries if e.change != "touched"}
         return sorted(shown - {"."})
+
+    def chosen(self, bits: int) -> tuple[str, ...]:
+        """Return some of the paths that changed: one for each bit that is set."""
+        return tuple(path for place, path in enumerate(self.paths()) if bits >> place % 16 & 1)
 
     def touched(self) -> set[str]:
         """Return the paths of what the world only touched."""

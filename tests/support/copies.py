@@ -58,6 +58,11 @@ class CopyStand(Stand):
         write_baseline(self.layer, self.lower)
         make_copy(self.lower, self.layer, manner())
 
+    @property
+    def shows_again(self) -> bool:
+        """Whether the world would see what it saw."""
+        return True
+
     def mount_again(self) -> None:
         """Show the copy as it is, which it always does."""
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import signal
 import traceback
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,20 @@ def dies_at(
     ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert ended in (0, -signal.SIGKILL), ended
     return ended != 0
+
+
+def at_each_step(attempt: Callable[[int], tuple[bool, str]], apart: int = 1) -> Counter[str]:
+    """Try at one step after the other, or some, until one comes that is never reached.
+
+    An attempt returns whether it was killed, and its outcome; the result is how often each was met.
+    """
+    met = Counter[str]()
+    step, died = 1, True
+    while died:
+        died, outcome = attempt(step)
+        met[outcome] += 1
+        step += apart
+    return met
 
 
 def _arm(patch: pytest.MonkeyPatch, step: int, manner: str, calls: Calls) -> None:
