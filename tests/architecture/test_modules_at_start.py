@@ -6,11 +6,9 @@ Which modules are loaded is tested, not how long that takes: it is the same on e
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,7 @@ import pytest
 from substrate.cli.runtime import VERBS
 from tests.support import source
 from tests.support.features import requires
-from tests.support.sessions import Place
+from tests.support.sessions import Place, new_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,11 +40,8 @@ _PATH = (
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="sw-mod-", dir="/tmp"))
-    made = Place(folder)
-    yield made
-    made.end()
-    shutil.rmtree(folder)
+    with new_place() as made:
+        yield made
 
 
 @pytest.mark.parametrize("verb", _HOT)

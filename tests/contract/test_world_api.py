@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import threading
 import time
 from hashlib import sha256
@@ -16,7 +14,7 @@ from substrate.api.records import ExecRequest, WorldSpec
 from substrate.errors import SubstrateError, UsageError
 from substrate.trace.ids import new_span_id
 from tests.support.features import requires
-from tests.support.sessions import NEEDED, Place
+from tests.support.sessions import NEEDED, Place, new_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,12 +31,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="sw-api-", dir="/tmp"))
-    made = Place(folder)
-    (made.project / "old.txt").write_text("old\n", encoding="utf-8")
-    made.write_policy('cmd_denied: ["rm -rf *"]\n')
-    yield made
-    shutil.rmtree(folder)
+    with new_place({"old.txt": "old\n"}) as made:
+        made.write_policy('cmd_denied: ["rm -rf *"]\n')
+        yield made
 
 
 @pytest.fixture(scope="module")

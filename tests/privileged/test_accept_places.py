@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,9 +11,10 @@ import pytest
 from tests.support import calls
 from tests.support.desks import FILES, Desk
 from tests.support.features import requires
+from tests.support.mounts import tmpfs
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from pathlib import Path
 
     from tests.support.runtime import Runtime
 
@@ -29,19 +27,6 @@ ACCEPTED = {
 }  # fmt: skip
 
 
-@contextmanager
-def mounted(options: str) -> Generator[Path]:
-    """A tmpfs, for the time of the `with` statement."""
-    place = Path(tempfile.mkdtemp(prefix="sw-accept-", dir="/tmp"))
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True)
-    try:
-        place.chmod(0o755)
-        yield place
-    finally:
-        subprocess.run(["umount", place], check=True)
-        place.rmdir()
-
-
 def ours(place: Path) -> list[Path]:
     return [path for path in place.rglob("*") if "substrate" in path.name]
 
@@ -50,7 +35,7 @@ def ours(place: Path) -> list[Path]:
 def test_a_project_on_another_file_system_is_changed_and_undone(
     runtime: Runtime, is_mount: bool
 ) -> None:
-    with mounted("size=8m") as place:
+    with tmpfs("size=8m") as place:
         project = place if is_mount else place / "project"
         project.mkdir(exist_ok=True)
         desk = Desk(runtime, SCRIPT, project)
@@ -68,7 +53,7 @@ def test_a_project_on_another_file_system_is_changed_and_undone(
 def test_two_accepts_on_another_file_system_are_undone_one_after_the_other(
     runtime: Runtime,
 ) -> None:
-    with mounted("size=8m") as place:
+    with tmpfs("size=8m") as place:
         desk = Desk(runtime, SCRIPT + "; echo z >src/z", place)
         desk("accept", "a").ok()
         desk("accept").ok()
@@ -81,7 +66,7 @@ def test_two_accepts_on_another_file_system_are_undone_one_after_the_other(
 
 
 def test_a_full_file_system_leaves_the_project_as_it_was(runtime: Runtime) -> None:
-    with mounted("size=256k") as place:
+    with tmpfs("size=256k") as place:
         desk = Desk(runtime, "echo more >>a; head -c 1000000 /dev/zero | tr '\\0' x >big", place)
         refused = desk("accept")
         assert refused.status == 1
@@ -94,7 +79,7 @@ def test_a_full_file_system_leaves_the_project_as_it_was(runtime: Runtime) -> No
 
 
 def test_a_project_without_inodes_left_is_as_it_was(runtime: Runtime) -> None:
-    with mounted("size=8m,nr_inodes=24") as place:
+    with tmpfs("size=8m,nr_inodes=24") as place:
         desk = Desk(runtime, "for i in $(seq 30); do echo $i >f$i; done; rm a", place)
         refused = desk("accept")
         assert refused.status == 1
@@ -105,7 +90,7 @@ def test_a_project_without_inodes_left_is_as_it_was(runtime: Runtime) -> None:
 
 
 def test_a_read_only_project_is_told_by_name(runtime: Runtime) -> None:
-    with mounted("size=8m") as place:
+    with tmpfs("size=8m") as place:
         desk = Desk(runtime, SCRIPT, place)
         subprocess.run(["mount", "-o", "remount,ro", place], check=True)
         refused = desk("accept")

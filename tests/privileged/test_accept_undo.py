@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from substrate.errors import RefusedError, UsageError
 from substrate.filesystem.accept import Wish
-from tests.privileged.test_accept_places import mounted
 from tests.support.accepting import Stand, differences
 from tests.support.actions import SETTINGS, changing, sequences, setups
 from tests.support.dying import at_each_step, dies_at
 from tests.support.examples import every, examples
+from tests.support.mounts import tmpfs
 from tests.support.overlay import OverlayHost
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ steps = st.lists(
 
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[Path]:
-    with mounted("size=64m") as place:
+    with tmpfs("size=64m") as place:
         yield place
 
 

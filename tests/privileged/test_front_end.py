@@ -7,12 +7,9 @@ import os
 import pty
 import pwd
 import shlex
-import shutil
 import subprocess
-import tempfile
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,10 +19,8 @@ from substrate.api.records import ExecRequest
 from substrate.cli.front.executing import complete
 from substrate.errors import SubstrateError, TraceWriteError
 from substrate.trace.writer import TraceWriter
-from tests.support import rootless
 from tests.support.features import TEST_USER, requires
-from tests.support.runtime import ROOT
-from tests.support.sessions import NEEDED, PROGRAM, Place
+from tests.support.sessions import NEEDED, Place, new_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,13 +30,9 @@ pytestmark = requires(*NEEDED)
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="sw-front-", dir="/tmp"))
-    made = Place(folder)
-    (made.project / "sub").mkdir()
-    (made.project / "a.txt").write_text("a\n", encoding="utf-8")
-    yield made
-    made.end()
-    shutil.rmtree(folder)
+    with new_place({"a.txt": "a\n"}) as made:
+        (made.project / "sub").mkdir()
+        yield made
 
 
 @pytest.mark.parametrize(
@@ -274,25 +265,14 @@ def test_two_first_commands_share_one_world(place: Place) -> None:
 
 @requires("rootless_user", "userns.unprivileged", "overlayfs.userxattr")
 def test_an_ordinary_user_has_sessions_too(place: Place) -> None:
-    folder = place.project.parent
-    folder.chmod(0o755)
-    subprocess.run(["chown", "-R", f"{TEST_USER}:{TEST_USER}", str(folder)], check=True)
-
-    def call(*words: str) -> str:
-        done = subprocess.run(
-            [*rootless.prefix(ROOT), str(PROGRAM), *words], capture_output=True, text=True,
-            cwd=place.project, env=place.environment | {"HOME": f"/var/lib/{TEST_USER}"},
-            timeout=60, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done
-        return done.stdout
+    place.give_away()
 
     uid = pwd.getpwnam(TEST_USER).pw_uid
-    assert call("-c", "id -u; kill 1; echo new > new.txt; rm a.txt") == f"{uid}\n"
-    assert call("diff") == "- a.txt\n+ new.txt\n"
-    assert call("-c", "cat new.txt; ls") == "new\nnew.txt\nsub\n"
-    assert "unbroken" in call("trace", "verify", "--spans")
-    call("end", "--force")
+    assert place.call_as_user("-c", "id -u; kill 1; echo new > new.txt; rm a.txt") == f"{uid}\n"
+    assert place.call_as_user("diff") == "- a.txt\n+ new.txt\n"
+    assert place.call_as_user("-c", "cat new.txt; ls") == "new\nnew.txt\nsub\n"
+    assert "unbroken" in place.call_as_user("trace", "verify", "--spans")
+    place.call_as_user("end", "--force")
 
 
 def _on_terminal(place: Place, *words: str) -> str:

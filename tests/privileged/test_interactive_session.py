@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
 import subprocess
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from substrate.api.records import ExecRequest, WorldSpec
 from tests.support.features import requires
-from tests.support.sessions import NEEDED, Place
-from tests.support.tmux import Pane, shown_lines
+from tests.support.sessions import NEEDED, Place, new_place
+from tests.support.twins import compare_with_bash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from substrate.api.inprocess import InProcessWorld
+    from tests.support.tmux import Pane
 
 pytestmark = requires(*NEEDED, "pty", "tmux")
 
@@ -67,133 +61,31 @@ COMMANDS = (
     "printf '%s\\n' *.txt | sort -r",
     "set -- a 'b c'; echo $# \"$2\"; shift; echo $1",
 )  # fmt: skip
-_WALK = """
-import hashlib, json, os, stat
-found = {}
-for top, dirs, files in os.walk("."):
-    for name in dirs + files:
-        path = os.path.join(top, name)
-        status = os.lstat(path)
-        mode = status.st_mode
-        content = ""
-        if stat.S_ISLNK(mode): content = os.readlink(path)
-        elif stat.S_ISREG(mode): content = hashlib.sha256(open(path, "rb").read()).hexdigest()
-        found[path[2:]] = [stat.S_IFMT(mode), stat.S_IMODE(mode), content]
-print(json.dumps(found))
-"""
-Tree = dict[str, list[Any]]
 
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="sw-int-", dir="/tmp"))
-    made = Place(folder)
-    _write_repository(made.project)
-    yield made
-    made.end()
-    shutil.rmtree(folder)
+    with new_place(_FILES) as made:
+        subprocess.run(["git", "init", "-q", "-b", "main", str(made.project)], check=True)
+        yield made
 
 
-def _write_repository(folder: Path) -> None:
-    for name, text in _FILES.items():
-        path = folder / name
-        path.parent.mkdir(exist_ok=True, parents=True)
-        path.write_text(text, encoding="utf-8")
-    subprocess.run(["git", "init", "-q", "-b", "main", str(folder)], check=True)
-
-
-def environment(place: Place) -> dict[str, str]:
-    return place.whole_environment | {"TERM": "screen", "LANG": "C.UTF-8"}
-
-
-def _type(pane: Pane, command: str) -> None:
+def _type(pane: Pane, command: str) -> str:
     for line in command.split("\n"):
         pane.run(line)
-
-
-def transcript(pane: Pane) -> list[str]:
-    """Return what was shown since the first prompt, without what the two shells say differently."""
-    lines = shown_lines(pane.text())
-    first = next(number for number, line in enumerate(lines) if re.match(r"\S+ \$", line))
-    kept = [line for line in lines[first:] if not line.startswith("· ")]
-    kept = [re.sub(r"^\S+ \$", "$", line) for line in kept]
-    # A shell that is not interactive says the line; an interactive one numbers its jobs.
-    return [re.sub(r"line \d+: ", "", line) for line in kept if not re.match(r"\[1\] \d+$", line)]
+    return command
 
 
 def test_thirty_commands_show_what_bash_shows_and_every_change_is_told(place: Place) -> None:
-    twin = place.project.parent / "twin" / "project"
-    twin.parent.mkdir()
-    shutil.copytree(place.project, twin, symlinks=True)
-    env = environment(place)
-    bash_env = env | {"PS1": r"\W $ ", "HISTFILE": "/dev/null", "HOME": "/root"}
-    with Pane(place.home / "a", ["bash", "--norc", "--noprofile"], twin, bash_env) as pane:
-        pane.wait_for_prompt()
-        for command in COMMANDS:
-            _type(pane, command)
-        expected = transcript(pane)
-    observer = place.world()
-    spans: list[tuple[str, Tree, Tree]] = []
-    with Pane(place.home / "b", place.argv, place.project, env) as pane:
-        pane.wait_for_prompt()
-        observer.find_session(WorldSpec())
-        before = walk(observer)
-        for command in COMMANDS:
-            _type(pane, command)
-            after = walk(observer)
-            spans.append((command, before, after))
-            before = after
-        assert transcript(pane) == expected
     assert len(COMMANDS) >= 30
-    compare_with_walks(place, observer, spans)
-    observer.close()
+    compare_with_bash(place, COMMANDS, _type, home="/root")
     # The real files are as they were.
     assert (place.project / "old/a.txt").exists()
     assert not (place.project / "hello").exists()
 
 
-def walk(observer: InProcessWorld) -> Tree:
-    result = observer.exec(ExecRequest(argv=("python3", "-c", _WALK), agent_id="observer"))
-    assert result.stdout is not None, result
-    tree: Tree = json.loads(result.stdout.text)
-    return tree
-
-
-def compare_with_walks(
-    place: Place, observer: InProcessWorld, spans: list[tuple[str, Tree, Tree]]
-) -> None:
-    """Hold the diff of every span that a person typed against the walks around it."""
-    told = place.call("log", "--json", "--number", "1000").stdout.splitlines()
-    typed = [row for row in map(json.loads, told) if row.get("agent_id") != "observer"]
-    assert [row["cmd"] for row in typed] == [command for command, _, _ in spans]
-    for row, (command, before, after) in zip(typed, spans, strict=True):
-        diff = observer.fs_diff(row["span_id"])
-        # Where each path from before is now: what is in a directory moves with it.
-        origins = {_moved(path, diff.renames): path for path in before}
-        changed = {
-            path for path, origin in origins.items()
-            if path in after and before[origin][::2] != after[path][::2]
-        }  # fmt: skip
-        meta = {
-            path for path, origin in origins.items()
-            if path in after and path not in changed and before[origin][1] != after[path][1]
-        }  # fmt: skip
-        new, gone = after.keys() - origins.keys(), origins.keys() - after.keys()
-        assert set(diff.writes) == new, command
-        assert set(diff.deletes) == gone, command
-        assert set(diff.mods) - new == changed, command
-        assert set(diff.meta) - new == meta, command
-
-
-def _moved(path: str, renames: Iterable[tuple[str, str]]) -> str:
-    for old, new in renames:
-        if path == old or path.startswith(old + "/"):
-            return new + path.removeprefix(old)
-    return path
-
-
 def test_programs_on_the_whole_screen_keys_and_sizes_work(place: Place) -> None:
-    with Pane(place.home / "a", place.argv, place.project, environment(place)) as pane:
+    with place.pane() as pane:
         pane.wait_for_prompt()
         pane.type("less README")
         pane.wait_for("line 40")
@@ -213,7 +105,7 @@ def test_programs_on_the_whole_screen_keys_and_sizes_work(place: Place) -> None:
 
 
 def test_ctrl_c_reaches_the_command_and_not_the_shell(place: Place) -> None:
-    with Pane(place.home / "a", place.argv, place.project, environment(place)) as pane:
+    with place.pane() as pane:
         pane.wait_for_prompt()
         pane.type("echo began; sleep 60; echo never")
         pane.wait_for("began\n")
@@ -232,7 +124,7 @@ def test_ctrl_c_reaches_the_command_and_not_the_shell(place: Place) -> None:
 
 
 def test_a_background_job_goes_on_and_is_heard(place: Place) -> None:
-    with Pane(place.home / "a", place.argv, place.project, environment(place)) as pane:
+    with place.pane() as pane:
         pane.wait_for_prompt()
         pane.run("while [ ! -e go ]; do sleep 0.1; done && echo job has en''ded &")
         pane.run("echo meanwhile")
@@ -244,7 +136,7 @@ def test_a_background_job_goes_on_and_is_heard(place: Place) -> None:
 
 def test_exit_leaves_with_its_status_and_the_changes_stay(place: Place) -> None:
     argv = ["sh", "-c", '"$@"; echo left with $?; sleep 60', "sh", *place.argv]
-    with Pane(place.home / "a", argv, place.project, environment(place)) as pane:
+    with place.pane("a", argv) as pane:
         pane.wait_for_prompt()
         pane.run("echo new > new.txt")
         pane.type("exit 5")
@@ -253,7 +145,7 @@ def test_exit_leaves_with_its_status_and_the_changes_stay(place: Place) -> None:
 
 
 def test_completion_knows_the_files_of_the_world_and_quotes_them(place: Place) -> None:
-    with Pane(place.home / "a", place.argv, place.project, environment(place)) as pane:
+    with place.pane() as pane:
         pane.wait_for_prompt()
         pane.run("echo inside > 'made $(touch pwned) here.txt'")
         pane.press("c", "a", "t", "Space", "m", "a", "d", "Tab")
@@ -266,7 +158,7 @@ def test_completion_knows_the_files_of_the_world_and_quotes_them(place: Place) -
 
 
 def test_verbs_behind_a_colon_are_substrate_s_own(place: Place) -> None:
-    with Pane(place.home / "a", place.argv, place.project, environment(place)) as pane:
+    with place.pane() as pane:
         pane.wait_for_prompt()
         pane.run("echo x > fresh.txt")
         assert "1 new" in pane.screen()
@@ -286,7 +178,7 @@ def test_verbs_behind_a_colon_are_substrate_s_own(place: Place) -> None:
 
 def test_a_denied_command_is_stopped_through_the_shell_s_own_names(place: Place) -> None:
     place.write_policy('cmd_denied: ["rm -rf *"]\n')
-    with Pane(place.home / "a", place.argv, place.project, environment(place)) as pane:
+    with place.pane() as pane:
         pane.wait_for_prompt()
         for command in (
             "alias tidy='rm -rf'",
@@ -304,7 +196,7 @@ def test_a_denied_command_is_stopped_through_the_shell_s_own_names(place: Place)
 
 
 def test_what_is_typed_ahead_is_for_who_asks_first(place: Place) -> None:
-    with Pane(place.home / "a", place.argv, place.project, environment(place)) as pane:
+    with place.pane() as pane:
         pane.wait_for_prompt()
         pane.type("sleep 1; read -r word; echo got $word; sleep 1")
         pane.type("a word")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.features import requires
-from tests.support.sessions import NEEDED, Place
+from tests.support.sessions import NEEDED, Place, new_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,12 +17,8 @@ pytestmark = requires(*NEEDED)
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="sw-iso-", dir="/tmp"))
-    made = Place(folder)
-    (made.project / "a.txt").write_text("a\n")
-    yield made
-    made.end()
-    shutil.rmtree(folder)
+    with new_place({"a.txt": "a\n"}) as made:
+        yield made
 
 
 def test_what_an_isolated_command_changed_is_accepted_with_an_explicit_yes(place: Place) -> None:

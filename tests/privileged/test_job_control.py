@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.features import requires
-from tests.support.sessions import NEEDED, Place
+from tests.support.sessions import NEEDED, Place, new_place
 from tests.support.tmux import Pane, shown_lines
 
 if TYPE_CHECKING:
@@ -54,20 +51,8 @@ COMMANDS = (
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="sw-job-", dir="/tmp"))
-    made = Place(folder)
-    (made.project / "README").write_text("".join(f"line {n}\n" for n in range(1, 100)))
-    yield made
-    made.end()
-    shutil.rmtree(folder)
-
-
-def _environment(place: Place) -> dict[str, str]:
-    return place.whole_environment | {"TERM": "screen", "LANG": "C.UTF-8"}
-
-
-def _pane(place: Place, name: str = "a") -> Pane:
-    return Pane(place.home / name, place.argv, place.project, _environment(place))
+    with new_place({"README": "".join(f"line {n}\n" for n in range(1, 100))}) as made:
+        yield made
 
 
 def _type(pane: Pane, command: str) -> None:
@@ -95,7 +80,7 @@ def _transcript(pane: Pane) -> list[str]:
 
 
 def test_jobs_of_earlier_commands_are_as_in_bash(place: Place) -> None:
-    env = _environment(place)
+    env = place.screen_environment
     bash_env = env | {"PS1": r"\W $ ", "HISTFILE": "/dev/null", "HOME": "/root"}
     argv = ["bash", "--norc", "--noprofile"]
     shown: list[list[str]] = []
@@ -109,7 +94,7 @@ def test_jobs_of_earlier_commands_are_as_in_bash(place: Place) -> None:
 
 
 def test_a_program_on_the_whole_screen_is_stopped_and_comes_back(place: Place) -> None:
-    with _pane(place) as pane:
+    with place.pane() as pane:
         pane.wait_for_prompt()
         pane.type("less README")
         pane.wait_for("line 40")
@@ -130,7 +115,7 @@ def test_a_program_on_the_whole_screen_is_stopped_and_comes_back(place: Place) -
 
 
 def test_ctrl_c_ends_a_job_brought_to_the_front_and_not_the_shell(place: Place) -> None:
-    with _pane(place) as pane:
+    with place.pane() as pane:
         pane.wait_for_prompt()
         pane.run("sleep 300 & sleep 301 &")
         pane.type("fg %2; echo never")
@@ -145,7 +130,7 @@ def test_ctrl_c_ends_a_job_brought_to_the_front_and_not_the_shell(place: Place) 
 
 
 def test_fg_returns_the_status_of_the_job(place: Place) -> None:
-    with _pane(place) as pane:
+    with place.pane() as pane:
         pane.wait_for_prompt()
         pane.run("(read -r line; echo got $line; exit 7) &")
         pane.type("fg; echo ended $?")
@@ -157,7 +142,7 @@ def test_fg_returns_the_status_of_the_job(place: Place) -> None:
 
 def test_a_stopped_job_is_not_left_behind_unasked(place: Place) -> None:
     argv = ["sh", "-c", '"$@"; echo left with $?; sleep 60', "sh", *place.argv]
-    with Pane(place.home / "a", argv, place.project, _environment(place)) as pane:
+    with place.pane("a", argv) as pane:
         pane.wait_for_prompt()
         _type(pane, "sh -c 'echo on 3; exec sleep 300'^Z")
         pane.run("exit 4")
@@ -167,7 +152,7 @@ def test_a_stopped_job_is_not_left_behind_unasked(place: Place) -> None:
 
 
 def test_a_job_that_has_ended_gives_the_next_command_a_layer_of_its_own(place: Place) -> None:
-    with _pane(place) as pane:
+    with place.pane() as pane:
         pane.wait_for_prompt()
         pane.run("(while [ ! -e go ]; do sleep 0.05; done) &")
         pane.run("touch go shared; sleep 0.5")
@@ -184,7 +169,7 @@ def test_a_job_that_has_ended_gives_the_next_command_a_layer_of_its_own(place: P
 
 def test_a_running_job_goes_on_when_the_shell_is_left(place: Place) -> None:
     argv = ["sh", "-c", '"$@"; echo left with $?; sleep 60', "sh", *place.argv]
-    with Pane(place.home / "a", argv, place.project, _environment(place)) as pane:
+    with place.pane("a", argv) as pane:
         pane.wait_for_prompt()
         pane.run("(while [ ! -e go ]; do sleep 0.05; done; echo done > late.txt) &")
         pane.type("exit")
@@ -197,7 +182,7 @@ def test_a_running_job_goes_on_when_the_shell_is_left(place: Place) -> None:
 
 def test_time_that_is_over_ends_a_job_in_front_too(place: Place) -> None:
     argv = [*place.argv, "--timeout", "2"]
-    with Pane(place.home / "a", argv, place.project, _environment(place)) as pane:
+    with place.pane("a", argv) as pane:
         pane.wait_for_prompt()
         pane.run("sleep 300; echo never")
         pane.run("echo status $?; jobs; echo none")

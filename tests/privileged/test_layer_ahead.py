@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import tempfile
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,10 +15,11 @@ from substrate.world.ahead import LayerAhead
 from tests.support.dying import dies_at
 from tests.support.features import requires
 from tests.support.runtime import ROOT
-from tests.support.sessions import NEEDED, Place
+from tests.support.sessions import NEEDED, Place, new_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from substrate.api.inprocess import InProcessWorld
 
@@ -33,12 +31,9 @@ _SHOWN = "grep -c /layers/.ahead- /proc/self/mountinfo"
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="sw-ahead-", dir="/tmp"))
-    folder.chmod(0o755)
-    made = Place(folder)
-    (made.project / "known.txt").write_text("as it was\n", encoding="ascii")
-    yield made
-    shutil.rmtree(folder)
+    with new_place({"known.txt": "as it was\n"}) as made:
+        made.project.parent.chmod(0o755)
+        yield made
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -13,7 +10,7 @@ from mcp.client.session import ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from tests.support.features import requires
-from tests.support.sessions import NEEDED, Place
+from tests.support.sessions import NEEDED, Place, new_place
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -23,11 +20,8 @@ pytestmark = requires(*NEEDED)
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="sw-mcp-", dir="/tmp"))
-    made = Place(folder)
-    yield made
-    made.end()
-    shutil.rmtree(folder)
+    with new_place() as made:
+        yield made
 
 
 def _talk(place: Place, act: Callable[[ClientSession], Awaitable[None]]) -> None:

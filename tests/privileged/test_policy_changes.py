@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +11,7 @@ import pytest
 from substrate.api.records import ExecRequest
 from substrate.world.listing import read_state
 from tests.support.features import requires
-from tests.support.sessions import NEEDED, Place
-from tests.support.tmux import Pane
+from tests.support.sessions import NEEDED, Place, new_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,12 +21,8 @@ pytestmark = requires(*NEEDED)
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="sw-pol-", dir="/tmp"))
-    made = Place(folder)
-    (made.project / "LICENSE").write_text("mine\n")
-    yield made
-    made.end()
-    shutil.rmtree(folder)
+    with new_place({"LICENSE": "mine\n"}) as made:
+        yield made
 
 
 def test_rules_about_commands_hold_for_the_next_one(place: Place) -> None:
@@ -86,8 +79,7 @@ def test_a_world_that_runs_again_is_made_by_the_policy_of_now(place: Place) -> N
 
 @requires("pty", "tmux")
 def test_the_interactive_shell_tells_it_once(place: Place) -> None:
-    env = place.whole_environment | {"TERM": "screen", "LANG": "C.UTF-8"}
-    with Pane(place.home / "a", place.argv, place.project, env) as pane:
+    with place.pane() as pane:
         pane.wait_for_prompt()
         place.write_policy('fs: {deny: [LICENSE]}\ncmd_denied: ["echo *"]\n')
         pane.run("cat LICENSE")

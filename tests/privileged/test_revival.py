@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import select
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support import rootless
-from tests.support.features import TEST_USER, requires
+from tests.support.features import requires
 from tests.support.runtime import ROOT
-from tests.support.sessions import NEEDED, PROGRAM, Place
-from tests.support.tmux import Pane
+from tests.support.sessions import NEEDED, Place, new_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,14 +33,8 @@ REVIVED = "had ended; it runs again over its changes"
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="sw-rev-", dir="/tmp"))
-    made = Place(folder)
-    (made.project / "a.txt").write_text("a\n")
-    (made.project / "sub").mkdir()
-    (made.project / "sub/b.txt").write_text("b\n")
-    yield made
-    made.end()
-    shutil.rmtree(folder)
+    with new_place({"a.txt": "a\n", "sub/b.txt": "b\n"}) as made:
+        yield made
 
 
 def _end_world(place: Place) -> None:
@@ -167,8 +156,7 @@ def test_two_commands_revive_one_world(place: Place) -> None:
 
 @requires("pty", "tmux")
 def test_the_interactive_shell_goes_on(place: Place) -> None:
-    env = place.whole_environment | {"TERM": "screen", "LANG": "C.UTF-8"}
-    with Pane(place.home / "a", place.argv, place.project, env) as pane:
+    with place.pane() as pane:
         pane.wait_for_prompt()
         pane.run("x=kept; echo new > new.txt; cd sub")
         _end_world(place)
@@ -179,23 +167,11 @@ def test_the_interactive_shell_goes_on(place: Place) -> None:
 
 @requires("rootless_user", "userns.unprivileged", "overlayfs.userxattr")
 def test_an_ordinary_user_s_world_runs_again_too(place: Place) -> None:
-    folder = place.project.parent
-    folder.chmod(0o755)
-    subprocess.run(["chown", "-R", f"{TEST_USER}:{TEST_USER}", str(folder)], check=True)
+    place.give_away()
 
-    def call(*words: str) -> str:
-        done = subprocess.run(
-            [*rootless.prefix(ROOT), str(PROGRAM), *words], capture_output=True, text=True,
-            cwd=place.project, env=place.environment | {"HOME": f"/var/lib/{TEST_USER}"},
-            timeout=60, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done
-        return done.stdout
-
-    assert pwd.getpwnam(TEST_USER).pw_uid
     for command in CHANGES:
-        call("-c", command)
-    before = call("-c", LOOK)
+        place.call_as_user("-c", command)
+    before = place.call_as_user("-c", LOOK)
     _end_world(place)
-    assert call("-c", LOOK) == before
-    call("end", "--force")
+    assert place.call_as_user("-c", LOOK) == before
+    place.call_as_user("end", "--force")

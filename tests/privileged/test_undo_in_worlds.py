@@ -12,6 +12,7 @@ from tests.support import calls
 from tests.support.desks import FILES, Desk
 from tests.support.examples import every
 from tests.support.features import requires
+from tests.support.mounts import tmpfs
 from tests.support.spans import AT, Session
 
 if TYPE_CHECKING:
@@ -107,10 +108,9 @@ def test_a_span_has_still_moved_what_an_undo_has_restored_as_a_copy(
 
 
 @pytest.fixture
-def other_file_system(tmp_path: Path) -> Iterator[Path]:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", tmp_path], check=True)
-    yield tmp_path
-    subprocess.run(["umount", tmp_path], check=True)
+def other_file_system() -> Iterator[Path]:
+    with tmpfs("size=8m") as place:
+        yield place
 
 
 def test_accepts_and_undos_follow_each_other_with_spans_between(any_runtime: Runtime) -> None:

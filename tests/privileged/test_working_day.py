@@ -9,29 +9,20 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
-from difflib import unified_diff
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from substrate.api.records import WorldSpec
-from tests.privileged.test_interactive_session import (
-    Tree,
-    compare_with_walks,
-    environment,
-    transcript,
-    walk,
-)
 from tests.privileged.test_real_work import make_wheel
 from tests.support.features import requires
 from tests.support.runtime import ROOT
-from tests.support.sessions import NEEDED, Place
-from tests.support.tmux import Pane
+from tests.support.sessions import NEEDED, Place, new_place
+from tests.support.twins import compare_with_bash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.tmux import Pane
 
 pytestmark = requires(*NEEDED, "pty", "tmux", "git", "gcc", "vi")
 
@@ -89,30 +80,27 @@ COMMANDS = (
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="sw-day-", dir="/tmp"))
-    made = Place(folder)
-    subprocess.run(
-        ["git", "clone", "-q", "--depth", "20", f"file://{ROOT}", str(made.project)], check=True
-    )
-    (made.project / ".git/info/exclude").write_text("*.whl\n")
-    make_wheel(made.project)
-    yield made
-    made.end()
-    shutil.rmtree(folder)
+    with new_place() as made:
+        clone = ["git", "clone", "-q", "--depth", "20", f"file://{ROOT}", str(made.project)]
+        subprocess.run(clone, check=True)
+        (made.project / ".git/info/exclude").write_text("*.whl\n")
+        make_wheel(made.project)
+        yield made
 
 
-def _type(pane: Pane, command: str) -> None:
+def _type(pane: Pane, command: str) -> str:
     line, *actions = command.split(" => ")
     if not actions:
         for part in line.split("\n"):
             pane.run(part)
-        return
+        return line
     first, *keys = actions[0].split("; ")
     pane.type(line)
     pane.wait(lambda: first in _below(pane, line))
     for key in keys:
         pane.press(*([key] if key in ("Enter", "Escape") or key[:2] == "C-" else ["-l", key]))
     pane.wait_for_prompt()
+    return line
 
 
 def _below(pane: Pane, line: str) -> str:
@@ -121,32 +109,8 @@ def _below(pane: Pane, line: str) -> str:
 
 
 def test_a_day_s_work_shows_what_bash_shows_and_every_change_is_told(place: Place) -> None:
-    twin = place.project.parent / "twin" / "project"
-    twin.parent.mkdir()
-    shutil.copytree(place.project, twin, symlinks=True)
-    env = environment(place)
-    bash_env = env | {"PS1": r"\W $ ", "HISTFILE": "/dev/null", "HOME": str(place.home)}
-    with Pane(place.home / "a", ["bash", "--norc", "--noprofile"], twin, bash_env) as pane:
-        pane.wait_for_prompt()
-        for command in COMMANDS:
-            _type(pane, command)
-        expected = transcript(pane)
-    observer = place.world()
-    spans: list[tuple[str, Tree, Tree]] = []
-    with Pane(place.home / "b", place.argv, place.project, env) as pane:
-        pane.wait_for_prompt()
-        observer.find_session(WorldSpec())
-        before = walk(observer)
-        for command in COMMANDS:
-            _type(pane, command)
-            after = walk(observer)
-            spans.append((command.split(" => ")[0], before, after))
-            before = after
-        differences = "\n".join(unified_diff(expected, transcript(pane), "bash", "here", n=1))
-        assert not differences, differences
     assert len(COMMANDS) >= 30
-    compare_with_walks(place, observer, spans)
-    observer.close()
+    compare_with_bash(place, COMMANDS, _type, home=str(place.home))
     # The real repository is as it was, and holds all of it once it is accepted.
     assert (place.project / "runtime/substrate").is_dir()
     assert place.call("accept", "--force").returncode == 0

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from substrate.errors import ConflictError
-from tests.privileged.test_accept_places import mounted
 from tests.support import calls
 from tests.support.accepting import Stand
 from tests.support.desks import FILES, Desk
 from tests.support.features import requires
+from tests.support.mounts import tmpfs
 from tests.support.overlay import OverlayHost
 from tests.support.spans import Session
 
@@ -150,7 +150,7 @@ def test_nobody_else_can_look_at_what_was_displaced(any_runtime: Runtime) -> Non
 def test_a_directory_with_our_name_beside_the_project_is_not_taken_for_ours(
     runtime: Runtime,
 ) -> None:
-    with mounted("size=8m") as place:
+    with tmpfs("size=8m") as place:
         project = place / "project"
         project.mkdir()
         desk = Desk(runtime, "echo more >>a", project)

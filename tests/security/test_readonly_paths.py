@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +11,7 @@ import pytest
 from tests.support import rootless
 from tests.support.features import TEST_USER, requires
 from tests.support.runtime import ROOT
-from tests.support.sessions import NEEDED, PROGRAM, Place
+from tests.support.sessions import NEEDED, PROGRAM, Place, new_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,18 +27,11 @@ FILES = {
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="sw-ro-", dir="/tmp"))
-    made = Place(folder)
-    for name, text in FILES.items():
-        path = made.project / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    (made.project / "twin").unlink()
-    (made.project / "twin").hardlink_to(made.project / "LICENSE")
-    made.write_policy(POLICY)
-    yield made
-    made.end()
-    shutil.rmtree(folder)
+    with new_place(FILES) as made:
+        (made.project / "twin").unlink()
+        (made.project / "twin").hardlink_to(made.project / "LICENSE")
+        made.write_policy(POLICY)
+        yield made
 
 
 ATTACKS = {

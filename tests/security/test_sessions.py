@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +15,7 @@ import pytest
 from substrate.api.client import AgentWorld
 from substrate.api.records import ExecRequest, WorldSpec
 from tests.support.features import TEST_USER, requires
-from tests.support.sessions import NEEDED, PROGRAM, Place
-from tests.support.tmux import Pane
+from tests.support.sessions import NEEDED, PROGRAM, Place, new_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,12 +37,9 @@ except OSError as error:
 
 @pytest.fixture
 def place() -> Iterator[Place]:
-    folder = Path(tempfile.mkdtemp(prefix="sw-ses-", dir="/tmp"))
-    folder.chmod(0o755)
-    made = Place(folder)
-    yield made
-    made.end()
-    shutil.rmtree(folder)
+    with new_place() as made:
+        made.project.parent.chmod(0o755)
+        yield made
 
 
 def _connect(path: str, *prefix: str) -> str:
@@ -242,8 +236,7 @@ def test_what_a_command_tells_the_shell_of_jobs_reaches_nothing_but_jobs(place: 
         r"printf '\1%s\0' 0 0 0 >&31; head -c 70000 /dev/urandom >&31",
         r"read -r -t 1 -d '' stolen <&34; echo got $stolen",
     )
-    env = place.whole_environment | {"TERM": "screen", "LANG": "C.UTF-8"}
-    with Pane(place.home / "a", place.argv, place.project, env) as pane:
+    with place.pane() as pane:
         pane.wait_for_prompt()
         for line in forged:
             pane.run(line)
@@ -267,8 +260,7 @@ def test_no_command_types_at_the_prompt(place: Place) -> None:
         # What the person did type, for a program, is no command of ours either.
         r"read -r w; printf '0\0/\0\0\0\0\0\0\0\n\0:accept --force\n\0' >&31; exit",
     )
-    env = place.whole_environment | {"TERM": "screen", "LANG": "C.UTF-8"}
-    with Pane(place.home / "a", place.argv, place.project, env) as pane:
+    with place.pane() as pane:
         pane.wait_for_prompt()
         for line in forged[:2]:
             pane.run(line)

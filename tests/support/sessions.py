@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from substrate.api.agent import Agent
@@ -16,11 +19,13 @@ from substrate.api.listening import listen
 from substrate.api.records import WorldSpec
 from substrate.api.sessions import complete
 from substrate.world.context import Context
+from tests.support import rootless
+from tests.support.features import TEST_USER
 from tests.support.runtime import PYTHON, ROOT
+from tests.support.tmux import Pane
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-    from pathlib import Path
+    from collections.abc import Generator, Mapping, Sequence
 
     from substrate.api.protocol import World
 
@@ -80,6 +85,11 @@ class Place:
         measured = {name: os.environ[name] for name in names if name in os.environ}
         return measured | {"LANG": "C.UTF-8", "TERM": "dumb"} | self.environment
 
+    @property
+    def screen_environment(self) -> dict[str, str]:
+        """What `substrate` is started with in a terminal."""
+        return self.whole_environment | {"TERM": "screen"}
+
     def call(
         self,
         *words: str,
@@ -93,6 +103,26 @@ class Place:
             cwd=cwd or self.project, env=self.whole_environment | (env or {}), check=False,
             errors="surrogateescape",
         )  # fmt: skip
+
+    def pane(self, name: str = "a", argv: Sequence[str] | None = None) -> Pane:
+        """Start the interactive shell, or a program, in a terminal that has a name of its own."""
+        return Pane(self.home / name, argv or self.argv, self.project, self.screen_environment)
+
+    def give_away(self) -> None:
+        """Give everything to the ordinary user of the rootless tests."""
+        folder = self.project.parent
+        folder.chmod(0o755)
+        subprocess.run(["chown", "-R", f"{TEST_USER}:{TEST_USER}", str(folder)], check=True)
+
+    def call_as_user(self, *words: str) -> str:
+        """Call `substrate` as that user, and return what it says."""
+        done = subprocess.run(
+            [*rootless.prefix(ROOT), str(PROGRAM), *words], capture_output=True, text=True,
+            cwd=self.project, env=self.environment | {"HOME": f"/var/lib/{TEST_USER}"},
+            timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done
+        return done.stdout
 
     def end(self) -> None:
         """End whatever session there is."""
@@ -138,3 +168,20 @@ class Place:
                 yield client
             finally:
                 client.destroy()
+
+
+@contextmanager
+def new_place(files: Mapping[str, str] | None = None) -> Generator[Place]:
+    """Give a place with these files in its project; in the end its session is ended."""
+    # Below it are sockets, whose paths are short.
+    folder = Path(tempfile.mkdtemp(prefix="sw-", dir="/tmp"))
+    try:
+        made = Place(folder)
+        for name, text in (files or {}).items():
+            path = made.project / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        yield made
+        made.end()
+    finally:
+        shutil.rmtree(folder)
