@@ -41,7 +41,12 @@ def leave_span(
     Files are hashed as `settings`, by default not at all.
     """
     found = _changes_of(state, span, settings)
-    record_diff(state.data, span, found, facts)
+    known = {
+        "session": span.session,
+        "layer": span.layer.number,
+        "attribution": span.attribution,
+    }
+    record_diff(state.data, span.span_id, known | facts, found)
     return found
 
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from substrate.filesystem.entries import FsDiff
-    from substrate.world.span import Span
     from substrate.world.stack import SpanLayer
 
 SPANS = "spans"
@@ -49,17 +48,10 @@ def claim(data: str, names: tuple[str, str], layer: int, attribution: str) -> No
     _write(data, span_id, jsontext.dumps(begun))
 
 
-def record_diff(data: str, span: Span, diff: FsDiff, facts: dict[str, Any]) -> None:
-    """Record all that a span changed."""
-    told = {
-        "span": span.span_id,
-        "session": span.session,
-        "layer": span.layer.number,
-        "attribution": span.attribution,
-        **facts,
-        "fs_diff": diff.to_json(touched=True),
-    }
-    _write(data, span.span_id, jsontext.dumps_line(told))
+def record_diff(data: str, span_id: str, facts: dict[str, Any], diff: FsDiff) -> None:
+    """Record all that a span changed, and these facts about it."""
+    told = {"span": span_id, **facts, "fs_diff": diff.to_json(touched=True)}
+    _write(data, span_id, jsontext.dumps_line(told))
 
 
 def read_record(data: str, span_id: str) -> dict[str, Any]:
