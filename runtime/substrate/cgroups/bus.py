@@ -20,7 +20,6 @@ from substrate.errors import SubstrateError, UnsupportedError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
     from typing import Any
 
     from substrate.host.systemd import Door
@@ -80,12 +79,7 @@ class Bus:
     def __enter__(self) -> Bus:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_details: object) -> None:
         self._socket.close()
 
     def call(self, method: str, signature: str = "", body: tuple[Any, ...] = ()) -> Any:

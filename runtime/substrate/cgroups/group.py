@@ -12,10 +12,6 @@ import time
 from substrate.errors import SubstrateError, UnsupportedError
 from substrate.kernel import cgroup2, signals
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import TracebackType
-
 _SIGKILL = 9
 FREEZE_TIMEOUT_S = 10.0
 REMOVAL_TIMEOUT_S = 10.0
@@ -42,12 +38,7 @@ class Cgroup:
     def __enter__(self) -> Cgroup:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_details: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -6,10 +6,6 @@ import os
 
 from substrate.kernel import signals
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from types import TracebackType
-
 _MOST_DESCRIPTORS = 0x7FFF_FFFF
 _SIGKILL = 9
 
@@ -48,12 +44,7 @@ class ParkedProcess:
     def __enter__(self) -> ParkedProcess:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_details: object) -> None:
         self.end()
 
 
