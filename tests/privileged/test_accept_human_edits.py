@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,44 +13,20 @@ from substrate.filesystem.accept import Wish
 from tests.support.accepting import ALL, Stand, differences
 from tests.support.actions import SETTINGS, changing, sequences, setups
 from tests.support.examples import examples
+from tests.support.people import marked, written_by_person
 
 if TYPE_CHECKING:
     from tests.support.overlay import OverlayHost
 
 pytestmark = pytest.mark.requires("root", "overlayfs")
 
-HUMAN = "a person wrote this: "
 edits = st.lists(st.one_of(changing), min_size=1, max_size=6)
-
-
-def written_by_person(*roots: str) -> set[str]:
-    """Return every text of the person's that is in a file below one of the roots."""
-    found: set[str] = set()
-    for root in roots:
-        for folder, _, files in os.walk(root):
-            for name in files:
-                path = Path(folder, name)
-                if path.is_file() and not path.is_symlink():
-                    text = path.read_text("utf-8", "replace")
-                    found.update(part for part in text.split("|") if part.startswith(HUMAN))
-    return found
-
-
-def marked(actions: list[list[Any]]) -> list[list[Any]]:
-    """Return a person's actions, each text of them recognisable."""
-    for number, action in enumerate(actions):
-        if action[0] in {"write", "append", "file"}:
-            action[2] = f"|{HUMAN}{number}|"
-    return actions
 
 
 def prepare(
     stand: Stand, setup: list[list[Any]], actions: list[list[Any]], human: list[list[Any]]
 ) -> None:
-    stand.host.act(stand.lower, setup)
-    stand.mount()
-    stand.act(actions)
-    stand.unmount()
+    stand.change(setup, actions)
     stand.host.act(stand.lower, marked(human))
 
 
@@ -108,10 +82,7 @@ def test_an_undo_keeps_every_edit_made_after_the_accept_or_changes_nothing(
     host: OverlayHost, setup: list[list[Any]], actions: list[list[Any]], human: list[list[Any]]
 ) -> None:
     with Stand(host) as stand:
-        stand.host.act(stand.lower, setup)
-        stand.mount()
-        stand.act(actions)
-        stand.unmount()
+        stand.change(setup, actions)
         if not stand.accept(ALL):
             return
         stand.host.act(stand.lower, marked(human))

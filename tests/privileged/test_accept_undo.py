@@ -269,12 +269,7 @@ def test_on_another_file_system_too_a_kill_leaves_one_state_or_the_other(
 ) -> None:
     def attempt(step: int) -> tuple[bool, str]:
         with stood(host, elsewhere, apart=True) as stand:
-            host.act(stand.lower, SETUP)
-            before = stand.real()
-            stand.mount()
-            stand.act(ACTIONS)
-            after = stand.seen()
-            stand.unmount()
+            before, after = stand.change(SETUP, ACTIONS)
             changed = stand.diff()
             if verb == "undo":
                 stand.accept()

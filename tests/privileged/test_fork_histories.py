@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from substrate.errors import ConflictError, SubstrateError
-from tests.privileged.test_accept_human_edits import marked, written_by_person
 from tests.support.accepting import differences
 from tests.support.actions import SETTINGS, changing, setups
 from tests.support.examples import examples
 from tests.support.forking import StackedWorld
+from tests.support.people import marked, written_by_person
 from tests.support.walks import check
 
 if TYPE_CHECKING:

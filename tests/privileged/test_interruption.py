@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.privileged.test_lifecycle import ended, started
 from tests.support import calls
 from tests.support.features import requires
 from tests.support.terminals import Terminal
@@ -39,28 +38,28 @@ def test_world_that_handles_no_signal_ends_with_it(
     any_runtime: Runtime, number: signal.Signals, script: str, *, init: bool
 ) -> None:
     bundle = any_runtime.bundle("sh", "-c", script, substrate={"init": init})
-    process = started(any_runtime, "run", "--bundle", bundle, "w")
+    process = calls.started(any_runtime, "run", "--bundle", bundle, "w")
     at_work(any_runtime)
     process.send_signal(number)
-    assert ended(process) == (128 + number, b"")
+    assert calls.ended(process) == (128 + number, b"")
     assert any_runtime.worlds() == []
 
 
 def test_quit_ends_a_deaf_program_too(any_runtime: Runtime) -> None:
-    process = started(any_runtime, "run", "-b", any_runtime.bundle("sh", "-c", DEAF), "w")
+    process = calls.started(any_runtime, "run", "-b", any_runtime.bundle("sh", "-c", DEAF), "w")
     at_work(any_runtime)
     process.send_signal(signal.SIGQUIT)
-    assert ended(process) == (128 + signal.SIGQUIT, b"")
+    assert calls.ended(process) == (128 + signal.SIGQUIT, b"")
 
 
 @pytest.mark.parametrize("init", [False, True])
 def test_program_that_ignores_the_signal_stays(any_runtime: Runtime, *, init: bool) -> None:
     script = "trap '' INT TERM; echo ready; sleep 0.6; echo later; exit 4"
     bundle = any_runtime.bundle("sh", "-c", script, substrate={"init": init})
-    process = started(any_runtime, "run", "--bundle", bundle, "w")
+    process = calls.started(any_runtime, "run", "--bundle", bundle, "w")
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
-    assert ended(process) == (4, b"later\n")
+    assert calls.ended(process) == (4, b"later\n")
 
 
 @pytest.mark.parametrize("init", [False, True])
@@ -69,17 +68,17 @@ def test_interrupt_reaches_the_whole_group_once(any_runtime: Runtime, *, init: b
     inner = counting.format(name="inner") + "echo ready; for i in 1 2 3 4 5; do sleep 0.1; done"
     outer = counting.format(name="outer") + 'sh -c "$0"; true'
     bundle = any_runtime.bundle("sh", "-c", outer, inner, substrate={"init": init})
-    process = started(any_runtime, "run", "--bundle", bundle, "w")
+    process = calls.started(any_runtime, "run", "--bundle", bundle, "w")
     process.send_signal(signal.SIGINT)
-    assert ended(process) == (0, b"inner 1\nouter 1\n")
+    assert calls.ended(process) == (0, b"inner 1\nouter 1\n")
 
 
 def test_command_of_exec_ends_with_its_group_and_the_world_stays(any_runtime: Runtime) -> None:
     calls.run_detached(any_runtime, "w", "sleep", "600")
-    process = started(any_runtime, "exec", "w", "sh", "-c", WITH_A_CHILD)
+    process = calls.started(any_runtime, "exec", "w", "sh", "-c", WITH_A_CHILD)
     at_work(any_runtime)
     process.send_signal(signal.SIGINT)
-    assert ended(process) == (128 + signal.SIGINT, b"")
+    assert calls.ended(process) == (128 + signal.SIGINT, b"")
     assert calls.state(any_runtime, "w")["status"] == "running"
 
 
@@ -102,5 +101,5 @@ def test_interrupt_during_the_start_ends_the_world(any_runtime: Runtime) -> None
     calls.until(lambda: any_runtime.worlds() == ["w"], "the world is there")
     calls.until(lambda: calls.state(any_runtime, "w")["status"] != "creating", "it waits")
     process.terminate()
-    assert ended(process)[0] == 128 + signal.SIGTERM
+    assert calls.ended(process)[0] == 128 + signal.SIGTERM
     assert any_runtime.worlds() == []

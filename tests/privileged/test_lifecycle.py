@@ -8,7 +8,7 @@ import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jsonschema
 import pytest
@@ -32,20 +32,6 @@ ON_SIGNAL = (
     "while :; do sleep 0.02; done"
 )
 SLEEP = ("sleep", "600")
-
-
-def started(runtime: Runtime, *words: str | Path, **options: Any) -> subprocess.Popen[bytes]:
-    """Begin a call whose world prints "ready", and return when it has."""
-    process = calls.begin(runtime, *words, **options)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    return process
-
-
-def ended(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
-    """Wait for a call; return its status and the rest of its output."""
-    out, _ = process.communicate(timeout=20)
-    return process.returncode, out
 
 
 def test_world_goes_through_created_running_and_stopped(any_runtime: Runtime) -> None:
@@ -156,9 +142,9 @@ def test_id_in_use_is_refused_and_its_world_unharmed(any_runtime: Runtime) -> No
 @pytest.mark.parametrize("word", ["TERM", "SIGTERM", "sigterm", "15"])
 def test_signal_goes_by_name_and_number(runtime: Runtime, word: str) -> None:
     bundle = runtime.bundle("sh", "-c", ON_SIGNAL)
-    process = started(runtime, "run", "--bundle", bundle, "w")
+    process = calls.started(runtime, "run", "--bundle", bundle, "w")
     runtime("kill", "w", word).ok()
-    assert ended(process) == (9, b"TERM\n")
+    assert calls.ended(process) == (9, b"TERM\n")
     assert runtime("kill", "w", word).status == 1
 
 
@@ -183,9 +169,9 @@ def test_kill_all_reaches_every_process(any_runtime: Runtime) -> None:
     script = f"for n in 1 2 3; do ({child}) & done; trap '' USR1; "
     script += "until [ -e /tmp/1 -a -e /tmp/2 -a -e /tmp/3 ]; do sleep 0.02; done; "
     script += "echo ready; wait; sort /tmp/got"
-    process = started(any_runtime, "run", "-b", any_runtime.bundle("sh", "-c", script), "w")
+    process = calls.started(any_runtime, "run", "-b", any_runtime.bundle("sh", "-c", script), "w")
     any_runtime("kill", "--all", "w", "USR1").ok()
-    status, out = ended(process)
+    status, out = calls.ended(process)
     assert (status, out) == (0, b"1\n2\n3\n")
 
 
@@ -240,9 +226,10 @@ def test_status_of_run_is_the_programs_own(
 
 def test_status_of_run_is_128_and_the_signal(any_runtime: Runtime) -> None:
     # pid 1 ignores what it sends itself, so the signal comes from outside.
-    process = started(any_runtime, "run", "-b", any_runtime.bundle("sh", "-c", ON_SIGNAL), "w")
+    bundle = any_runtime.bundle("sh", "-c", ON_SIGNAL)
+    process = calls.started(any_runtime, "run", "-b", bundle, "w")
     any_runtime("kill", "w", "KILL").ok()
-    assert ended(process)[0] == 128 + signal.SIGKILL
+    assert calls.ended(process)[0] == 128 + signal.SIGKILL
     script = "sh -c 'kill -SEGV $$'; echo $?"
     assert calls.in_world(any_runtime, script).strip() == str(128 + signal.SIGSEGV)
     extension = {"init": True}
@@ -277,20 +264,21 @@ def test_failure_is_one_json_object_in_the_log_and_success_is_none(any_runtime: 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGINT])
 def test_signal_to_run_reaches_the_program(any_runtime: Runtime, number: signal.Signals) -> None:
-    process = started(any_runtime, "run", "-b", any_runtime.bundle("sh", "-c", ON_SIGNAL), "w")
+    bundle = any_runtime.bundle("sh", "-c", ON_SIGNAL)
+    process = calls.started(any_runtime, "run", "-b", bundle, "w")
     process.send_signal(number)
-    assert ended(process) == (9, number.name.removeprefix("SIG").encode() + b"\n")
+    assert calls.ended(process) == (9, number.name.removeprefix("SIG").encode() + b"\n")
 
 
 def test_init_reaps_orphans_and_forwards_signals(any_runtime: Runtime) -> None:
     orphans = "for n in $(seq 20); do (sleep 0 &); done; "
     for extension, init in (({"init": True}, 1), ({}, 0)):
         bundle = any_runtime.bundle("sh", "-c", orphans + ON_SIGNAL, substrate=extension)
-        process = started(any_runtime, "run", "--bundle", bundle, "w")
+        process = calls.started(any_runtime, "run", "--bundle", bundle, "w")
         if init:
             calls.until(lambda: "Z" not in _process_states(any_runtime, "w"), "no zombies")
         process.terminate()
-        assert ended(process) == (9, b"TERM\n")
+        assert calls.ended(process) == (9, b"TERM\n")
 
 
 def _process_states(runtime: Runtime, world: str) -> str:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.privileged.test_real_work import make_wheel
 from tests.support.features import requires
 from tests.support.runtime import ROOT
 from tests.support.sessions import NEEDED, Place, new_place
 from tests.support.twins import compare_with_bash
+from tests.support.wheels import make_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -101,6 +101,16 @@ class Stand:
         self.host.mount(self.folder, index=False)
         self._mounted = True
 
+    def change(self, setup: list[list[Any]], actions: list[list[Any]]) -> tuple[Snapshot, Snapshot]:
+        """Make the project, and change it as a world that has ended; the trees before and after."""
+        self.host.act(self.lower, setup)
+        before = self.real()
+        self.mount()
+        self.act(actions)
+        after = self.seen()
+        self.unmount()
+        return before, after
+
     def begin_idle(self) -> None:
         """Put a fresh layer over the project that stays empty, for spans to be above it."""
         self.mount()

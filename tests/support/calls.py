@@ -59,6 +59,20 @@ def begin(runtime: Runtime, *words: str | Path, **options: Any) -> subprocess.Po
     return subprocess.Popen[bytes](argv, **(defaults | options))
 
 
+def started(runtime: Runtime, *words: str | Path, **options: Any) -> subprocess.Popen[bytes]:
+    """Begin a call whose world prints "ready", and return when it has."""
+    process = begin(runtime, *words, **options)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
+def ended(process: subprocess.Popen[bytes]) -> tuple[int, bytes]:
+    """Wait for a call; return its status and the rest of its output."""
+    out, _ = process.communicate(timeout=20)
+    return process.returncode, out
+
+
 def bare(runtime: Runtime) -> tuple[list[str], dict[str, str]]:
     """Return argv and environment of the runtime as it is installed, never measured.
 

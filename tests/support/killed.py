@@ -45,13 +45,7 @@ ACTIONS: list[list[Any]] = [
 
 def prepared(stand: Stand) -> tuple[Snapshot, Snapshot]:
     """Make the project and its changes; the trees of before and after."""
-    stand.host.act(stand.lower, SETUP)
-    before = stand.real()
-    stand.mount()
-    stand.act(ACTIONS)
-    after = stand.seen()
-    stand.unmount()
-    return before, after
+    return stand.change(SETUP, ACTIONS)
 
 
 def is_same(one: Snapshot, two: Snapshot) -> bool:

@@ -25,7 +25,7 @@ from substrate.isolation.unlocked import has_unlocked_mounts
 from substrate.kernel import procfs
 from substrate.record import record
 from substrate.world import state as states
-from substrate.world.completing import complete
+from substrate.world.accepted import is_interrupted
 from substrate.world.console import connect_console, send_console
 from substrate.world.ending import end_tree
 from substrate.world.filters import find_filter
@@ -92,7 +92,10 @@ def execute(context: Context, request: ExecRequest, warn: Callable[[str], None])
     """
     with World.open(context, request.world_id) as world:
         state = world.read()
-        complete(context, state)
+        if is_interrupted(state.data):
+            from substrate.world.completing import complete
+
+            complete(context, state)
         config = stored_config(world)
     process = _process(config, state, request)
     _refuse_unlocked_mounts(context, config, process)
