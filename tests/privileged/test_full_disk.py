@@ -120,3 +120,33 @@ def test_room_can_be_made_by_discarding_and_deleting(room: Room) -> None:
     assert room.runtime.worlds() == []
     assert os.statvfs(room.runtime.home).f_bavail > 0
     assert desk.files() == FILES
+
+
+FILLING = "cat /dev/zero >large || echo full"
+
+
+def test_a_command_that_fills_the_room_can_be_taken_back(room: Room) -> None:
+    session = Session(room.runtime, FILES)
+    session.span("one", SCRIPT).ok()
+    room.runtime("snapshot", "w", "before").ok()
+    done = session.span("two", FILLING).ok()
+    assert done.stdout == "full\n"
+    assert f"what span two changed is not recorded: {FULL}" in done.stderr
+    assert "+ large" in session.lines()
+    refused(room.runtime("accept", "w"), "changing ")
+    room.runtime("rollback", "w", "before").ok()
+    # What it had changed is on record all the same.
+    assert session.lines("two") == ["+ large"]
+    assert session.lines() == ["~ a", "- d/c", "> d/ -> e/", "+ new/", "+ new/n"]
+    room.runtime("accept", "w").ok()
+
+
+def test_all_changes_can_be_forgotten_when_one_of_them_has_filled_the_room(room: Room) -> None:
+    session = Session(room.runtime, FILES)
+    session.span("one", SCRIPT).ok()
+    session.span("two", FILLING).ok()
+    room.runtime("discard", "w").ok()
+    assert session.lines("two") == ["+ large"]
+    assert session.lines() == []
+    session.span("three", "echo more >>a").ok()
+    assert session.lines() == ["~ a"]

@@ -84,7 +84,7 @@ class Spanning:
             if found is None and self._before is not None:
                 found = self._difference(started.state, self._before)
         except (SubstrateError, OSError) as error:
-            telemetry.append(f"what the command changed is not known: {error}")
+            telemetry.append(f"what the command changed is not known: {_reason(error)}")
             return None
         return found
 
@@ -95,7 +95,7 @@ class Spanning:
         try:
             used = self._started.used(ended.limits_hit)
         except (SubstrateError, OSError) as error:
-            telemetry.append(f"what the command used is not known: {error}")
+            telemetry.append(f"what the command used is not known: {_reason(error)}")
             return None
         return Resources(
             cpu_ms=used.cpu_ms,
@@ -124,3 +124,7 @@ def _look(state: State) -> Look:
 
     with world_changes(state) as changes:
         return Look(changes)
+
+
+def _reason(error: SubstrateError | OSError) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)

@@ -129,11 +129,12 @@ class Hands:
         old, new = operation.old, operation.new
         if old is None or new is None:
             return
-        now, identity = metadata_at(fd, name), identity_of(status)
-        # The new ones are there already when it is one more name of a file.
-        if not (_alike(now, old, identity) or _alike(now, new, identity)):
+        now, is_folder = metadata_at(fd, name), identity_of(status).is_folder
+        # Other names of the file may have had it set before, to these or to other times.
+        any_time = is_folder or now.mtime_ns in self._own_times.get(status.st_ino, ())
+        if not (_alike(now, old, any_time=any_time) or _alike(now, new, any_time=any_time)):
             raise Interference(operation.path, CHANGED)
-        if identity.is_folder:
+        if is_folder:
             new = replace(new, mtime_ns=status.st_mtime_ns)
         self.lost += [(operation.path, what) for what in set_metadata(fd, name, new)]
 
@@ -246,6 +247,6 @@ def _identity(fd: int, name: str) -> Identity | None:
         return None
 
 
-def _alike(one: Metadata, two: Metadata, identity: Identity) -> bool:
-    """Whether metadata are equal; of a directory the mtime does not count."""
-    return one == (replace(two, mtime_ns=one.mtime_ns) if identity.is_folder else two)
+def _alike(one: Metadata, two: Metadata, *, any_time: bool) -> bool:
+    """Whether metadata are equal, but for the mtime where `any_time` will do."""
+    return one == (replace(two, mtime_ns=one.mtime_ns) if any_time else two)

@@ -17,6 +17,7 @@ from substrate.filesystem.items import Item
 from substrate.filesystem.journal import Record, Store, read_record
 from substrate.filesystem.operations import IN, OUT, SET, SWAP, Operation
 from substrate.filesystem.pieces import PIECES, link_piece, same_mount
+from substrate.filesystem.plan_accept import FolderTime
 from substrate.filesystem.project import Project, is_folder
 from substrate.filesystem.removal import remove_layers
 from substrate.filesystem.transaction import Transaction, are_ours, forget_undone, pieces_of
@@ -25,7 +26,7 @@ from substrate.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
     from substrate.filesystem.identity import Identity
@@ -132,9 +133,11 @@ def _reason(operation: Operation, leaving: set[str], project: Project, known: Kn
     if status is None:
         # A mode that was set on the way, at a path of before.
         return "" if operation.kind == SET and operation.there is None else REMOVED
-    if operation.kind == SET and is_folder(status):
-        return _changed_metadata(operation, project)
     there = operation.there
+    if operation.kind == SET and is_folder(status):
+        if there is not None and not _is_left(status, there, known):
+            return CHANGED
+        return _changed_metadata(operation, project)
     if there is None or not _is_left(status, there, known):
         return CHANGED
     inside = is_folder(status) and not operation.moved
@@ -218,7 +221,15 @@ def _plan_times(entry: Record, done: Record, project: Project, known: Known) -> 
             clean.append((new, old))
     entry.clean_folders = tuple(clean)
     entry.times_after = tuple(before[old] for _, old in clean)
-    entry.times_before = done.times_after
+    entry.times_before = tuple(_times_now(done.times_after, project))
+
+
+def _times_now(times: Iterable[FolderTime], project: Project) -> Iterator[FolderTime]:
+    """Yield the times that directories have, which somebody may have changed since."""
+    for time in times:
+        status = project.status(time.path)
+        if status is not None:
+            yield FolderTime(time.path, status.st_mtime_ns)
 
 
 def _stage_copies(

@@ -24,6 +24,7 @@ from substrate.world.changes import layer_alone, world_changes
 from substrate.world.kill import world_processes
 from substrate.world.moved import follow_moves, tell_others, was_told
 from substrate.world.points import forget_points
+from substrate.world.reserve import Released
 from substrate.world.stack import BASE_LAYER, LAYERS, LayerStack
 from substrate.world.store import World
 from substrate.world.stored import read_stored, stored_config
@@ -50,8 +51,8 @@ _ASIDE = "accepted-layers"
 class Changing:
     """A world, its layers and its project, held until the end of the `with` statement.
 
-    `held`: the world, when it is open and locked already. `lives`: processes of the world use its
-    layers, so nothing of them may be adapted.
+    `held`: the world, when it is open and locked already. `makes_room`: what is set aside may be
+    used. `lives`: processes of the world use its layers, so nothing of them may be adapted.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class Changing:
         world_id: str,
         warn: Callable[[str], None],
         held: World | None = None,
+        *,
+        makes_room: bool = False,
     ) -> None:
         self._opened = ExitStack()
         self.world_id = world_id
@@ -71,6 +74,8 @@ class Changing:
             self._world = held
             self.state: State = self._world.read()
             self.layer: Layer = _layer_of(self.state)
+            if makes_room:
+                self._opened.enter_context(Released(self.state.data))
             self.stack = self._opened.enter_context(
                 LayerStack(self.layer, self.state.data, unfinished=True)
             )
@@ -89,15 +94,20 @@ class Changing:
                     follow_moves(self.state, self.stack)
                 record_all(self.state, self._world.path, self.stack)
             self.known = Known(self.store.path)
-        except BaseException:
-            self._opened.close()
+        except BaseException as error:
+            self._close(error)
             raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._close(error)
+
+    def _close(self, error: BaseException | None) -> None:
         self._opened.close()
+        if not isinstance(error, OSError):
+            return
         project = self.layer.project
         refused = no_room(error, f"changing {project}", project, self.state.data)
         if refused is not None:

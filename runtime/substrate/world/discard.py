@@ -51,7 +51,7 @@ def discard(
     Raises `WorldStateError` while processes of the world use its layers, `RefusedError` for a part
     that cannot be taken out without changing what the rest means.
     """
-    with Changing(context, world_id, warn) as changing:
+    with Changing(context, world_id, warn, makes_room=True) as changing:
         if changing.lives and not dry_run:
             message = f"the world {world_id} still runs on these changes"
             raise WorldStateError(message, f"substrate-runtime kill {world_id} KILL")

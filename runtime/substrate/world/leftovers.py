@@ -39,6 +39,7 @@ from substrate.world.context import prepare_directory
 from substrate.world.delete import remove
 from substrate.world.moved import MOVED_FILE
 from substrate.world.points import DROPPED_FILE, FLOOR_FILE
+from substrate.world.reserve import RESERVE_FILE
 from substrate.world.stack import BASE, COVER, ONE_OPTION_FILE, LayerStack
 from substrate.world.store import (
     CONFIG_FILE,
@@ -78,6 +79,7 @@ _OWN_DATA = frozenset(
         ONE_OPTION_FILE,
         MOVED_FILE,
         FLOOR_FILE,
+        RESERVE_FILE,
     )
 )
 

@@ -16,6 +16,7 @@ from substrate.world.completing import complete
 from substrate.world.kill import world_processes
 from substrate.world.listing import read_state
 from substrate.world.points import SNAPSHOTS, forget_points, number_of
+from substrate.world.reserve import Released
 from substrate.world.stack import LayerStack, SpanLayer, check_span_id
 from substrate.world.store import World
 from substrate.world.unattended import record_all
@@ -35,7 +36,7 @@ def rollback(context: Context, world_id: str, point: str | None) -> list[str]:
     """
     state, owner = open_layered(context, world_id)
     assert state.layer is not None  # noqa: S101 -- _open has looked
-    with LayerStack(state.layer, state.data) as stack:
+    with Released(state.data), LayerStack(state.layer, state.data) as stack:
         number = highest_accepted(state.data) if point is None else number_of(state.data, point)
         refuse_alive(state, owner)
         refuse_squashed(stack, number)
@@ -82,7 +83,7 @@ def drop_span(context: Context, world_id: str, span_id: str, *, dry_run: bool = 
 
     state, owner = open_layered(context, world_id)
     assert state.layer is not None  # noqa: S101 -- _open has looked
-    with LayerStack(state.layer, state.data) as stack:
+    with Released(state.data), LayerStack(state.layer, state.data) as stack:
         refuse_alive(state, owner)
         record_all(state, owner, stack)
         layer = _layer_of(stack, span_id)

@@ -173,8 +173,11 @@ class World:
 
     def make_data(self) -> None:
         """Make the directory of the world's layers, which says whose it is (`gc` asks)."""
+        from substrate.world.reserve import keep_reserve
+
         prepare_directory(self.context.data)
         prepare_directory(self.data)
+        keep_reserve(self.data)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(os.path.join(self.data, OWNER_FILE), flags, 0o600)
         with open(fd, "wb") as file:
