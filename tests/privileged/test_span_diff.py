@@ -172,6 +172,18 @@ def test_what_undos_have_restored_in_the_project_is_not_asked_of_files_of_earlie
     setup=[["mkdir", "a"], ["write", "a/x", "one"]],
     spans=[[["remove", "a"]], [["mkdir", "a"], ["write", "a/y", "1"]], [["remove", "a"]]],
 )
+# Moved away and back over three spans, with something else in its place between.
+@example(
+    setup=[["mkdir", "a"], *(["mkdir", f"a/{name}"] for name in "bc"), ["write", "a/b/old", "0"]],
+    spans=[
+        [["write", "a/b/f", "1"], ["write", "a/c/f", "1"]],
+        [
+            *(["rename", "a", "d"], ["mkdir", "a"], ["mkdir", "a/b"], ["mkdir", "a/c"]),
+            *(["write", "a/b/f", "2"], ["write", "a/c/f", "2"]),
+        ],
+        [["remove", "a"], ["rename", "d", "a"]],
+    ],
+)
 @settings(SETTINGS, max_examples=examples(100))
 @given(setup=setups, spans=spans)
 def test_diff_of_every_span_is_what_a_walk_before_and_after_finds(

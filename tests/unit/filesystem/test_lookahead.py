@@ -98,6 +98,40 @@ def test_layers_cover_each_other_as_they_do_for_the_walk(levels: list[Path], upp
     assert {"d2/sub", "d3/sub/second", "d8", "d9"} <= set(changed)
 
 
+def test_each_level_is_told_without_what_others_have(levels: list[Path]) -> None:
+    # A redirect may put other levels above one than those of the same path.
+    two, one, project = levels
+    for level in levels:
+        write(level / "d/f", level.name)
+        (level / "d/sub").mkdir()
+    with Tree(str(two)) as first, Tree(str(one)) as second, Tree(str(project)) as lower:
+        ahead = LookAhead(Merged([first, second, lower], 2, USER), ["d"])
+        try:
+            found = ahead.take("", "d")
+            assert found is not None
+            for level, seen in zip((two, one), found[2], strict=False):
+                assert seen
+                listed = dict(seen.listing or ())
+                assert listed["sub"] is None
+                assert listed["f"] == (level / "d/f").stat()
+            ahead.expect("d/sub")
+            assert ahead.take("d", "sub") is not None
+            # Once, whatever number of levels has it.
+            assert next(ahead._records, None) is None
+        finally:
+            ahead.close()
+
+
+@pytest.mark.parametrize("seconds", [-(10**11), -1, 0, 9 * 10**9, 10**10, 10**11])
+def test_a_time_of_any_century_is_told_as_it_is(levels: list[Path], seconds: int) -> None:
+    two, _, project = levels
+    for path in (two / "d/f", project / "d/f", project / "d/g", two / "d/g"):
+        write(path, path.parent.parent.name)
+        os.utime(path, (seconds, 0) if path.name == "g" else (0, seconds))
+    os.utime(two / "d", (0, seconds))
+    assert compare([two, project]) == ["d/f", "d/g"]
+
+
 @pytest.mark.parametrize(
     "name", [b"new\nline", b"\xff\xfe", b"x" * 255, b" ", b"\\", "größer".encode()], ids=repr
 )
@@ -221,6 +255,21 @@ def test_it_reads_directories_and_can_do_nothing_else(levels: list[Path]) -> Non
         os.close(fd)
         _, ended = os.waitpid(pid, 0)
     assert os.WTERMSIG(ended) == signal.SIGPIPE
+
+
+def test_half_a_path_is_not_read(levels: list[Path]) -> None:
+    arena, longest = 64 << 20, 8192
+    fd = os.open(levels[0], os.O_RDONLY)
+    # What fits of the second is as long as the longest path.
+    paths = [b"x" * (arena - longest - 1), b"y/" * longest]
+    pid, read_fd = start_look_ahead([fd], 1, USER, paths)
+    try:
+        assert not os.read(read_fd, 1)
+    finally:
+        os.close(read_fd)
+        os.close(fd)
+        _, ended = os.waitpid(pid, 0)
+    assert ended == 0
 
 
 def test_a_link_in_the_place_of_a_directory_is_not_followed(levels: list[Path]) -> None:

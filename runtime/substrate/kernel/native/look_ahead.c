@@ -1,4 +1,4 @@
-/* look-ahead: reads the directories of layers before the walk over them asks (filesystem/ahead.py).
+/* look-ahead: reads the directories of layers before the walk over them asks (filesystem/lookahead.py).
  *
  *     look-ahead UPPERS PREFIX ROOT_FD...     paths, each with its NUL, on standard input
  *
@@ -21,7 +21,9 @@ enum { ARENA = 64 << 20, LARGEST_RECORD = 1 << 20 };
 enum { FLUSH_FIRST = 4096, FLUSH_LAST = 65536, FLUSH_RECORDS = 100 };
 /* How far a record may have grown when something is added to it. */
 enum { FULL = LARGEST_RECORD - 2 * (LONGEST_NAMES + 512) };
-enum { ENOENT_ = 2, UNKNOWN = 5, ENOTSUP_ = 95 };
+enum { ENOENT_ = 2, UNKNOWN = 5, EOVERFLOW_ = 75, ENOTSUP_ = 95 };
+/* In a record a time is in nanoseconds, which leads to the year 2255. */
+static const i64 MOST_SECONDS = 9000000000;
 /* In the place of a descriptor: nothing is there; and what is there has to be looked at again. */
 enum { ABSENT = -1, UNSEEN = -2 };
 enum { NO_HIT = 255, UNSEEN_HIT = 254, UNLISTED = -1 };
@@ -125,10 +127,20 @@ static void put_status(const struct found *it)
 	used = (u8 *)word - out;
 }
 
+static int is_told(i64 seconds)
+{
+	return -MOST_SECONDS < seconds && seconds < MOST_SECONDS;
+}
+
+/* As stat(2) does; what is beyond the numbers of a record is as what cannot be looked at. */
 static i64 look(int fd, const char *name, struct found *it)
 {
-	/* AT_SYMLINK_NOFOLLOW|AT_EMPTY_PATH, STATX_BASIC_STATS */
-	return call(SYS_statx, fd, (u64)name, 0x1100, 0x7ff, (u64)it, 0);
+	/* AT_SYMLINK_NOFOLLOW|AT_NO_AUTOMOUNT|AT_EMPTY_PATH, STATX_BASIC_STATS */
+	i64 result = call(SYS_statx, fd, (u64)name, 0x1900, 0x7ff, (u64)it, 0);
+	if (result == 0 && ((i64)it->ino < 0 || !is_told(it->atime.seconds) ||
+			    !is_told(it->mtime.seconds) || !is_told(it->ctime.seconds)))
+		return -EOVERFLOW_;
+	return result;
 }
 
 /* Whether a name lies over nothing, or over something of another name: no more levels then. */
@@ -235,6 +247,8 @@ static u8 put_hit(const char *name)
 	return NO_HIT;
 }
 
+/* Whether the directory in a level above will be read under this path: once is enough. The entry is
+ * told nevertheless, for redirects may put other levels above this one than those of the path. */
 static int is_covered(int level, const char *name)
 {
 	struct found it;
@@ -253,8 +267,6 @@ static int put_entry(int level, const struct entry *entry, int told)
 	it.mode = S_IFDIR_;
 	if (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])))
 		return 0;
-	if (level && is_covered(level, name))
-		return 0;
 	if (entry->type != DT_DIR && told) {
 		i64 result = look(open_fds[depth - 1][level], name, &it);
 		if (result == -ENOENT_)
@@ -263,7 +275,7 @@ static int put_entry(int level, const struct entry *entry, int told)
 			return -1;
 	}
 	int is_folder = (it.mode & S_IFMT_) == S_IFDIR_ && (told || entry->type == DT_DIR);
-	if (is_folder)
+	if (is_folder && !is_covered(level, name))
 		push(name, size);
 	if (!told)
 		return 0;
@@ -392,6 +404,9 @@ void begin(u64 *stack)
 	pending = (char *)at;
 	while ((size = call(SYS_read, 0, at + pending_size, ARENA - pending_size, 0, 0, 0)) > 0)
 		pending_size += size;
+	/* Of what is too much for it, no half of a path. */
+	while (pending_size && pending[pending_size - 1])
+		pending_size--;
 	confine();
 	while (pending_size) {
 		static char wanted[LONGEST_PATH];
