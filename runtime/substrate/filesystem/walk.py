@@ -224,16 +224,22 @@ class Walk:
         place = "" if step.below is None else step.below.path_of(name)
         parts = step.parts[position:] if position else step.parts
         look = None if self._ahead is None else self._ahead.take(step.path, name)
-        found, place = merged.folders(parts, name, place, look)
-        if not found:
+        found, where = merged.folders(parts, name, place, look)
+        upper, lower = merged.split(found)
+        if look is not None and not upper:
+            # It was not there when it was read ahead, and may be now.
+            found, where = merged.folders(parts, name, place)
+            upper, lower = merged.split(found)
+        if not upper:
             # It has vanished, or been exchanged, since the listing.
             part = step.upper[position]
             status = part.folder.stat(name)
-            if status is not None and not merged.is_whiteout(part, name, status):
+            if status is None or stat.S_ISDIR(status.st_mode):
+                return
+            if not merged.is_whiteout(part, name, status):
                 self._upper_file(step, position, name, status, names)
             return
-        upper, lower = merged.split(found)
-        below = Directory(merged, lower, place) if lower else None
+        below = Directory(merged, lower, where) if lower else None
         base, known = step.base, None
         if lower and base is not None and step.below is base and not _leads_away(upper):
             # Mostly that is what was there before, found already, and it is the same.

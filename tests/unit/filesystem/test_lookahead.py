@@ -197,6 +197,35 @@ def test_what_changes_meanwhile_is_read_by_the_walk(levels: list[Path]) -> None:
             one.close()
 
 
+@pytest.mark.parametrize(
+    ("now", "shown"), [(None, []), ("directory", ["d/new"]), ("file", ["d"]), ("link", ["d"])]
+)
+def test_a_directory_that_vanished_before_it_was_read_ahead_is_looked_for_again(
+    levels: list[Path], monkeypatch: pytest.MonkeyPatch, now: str | None, shown: list[str]
+) -> None:
+    two, _, project = levels
+    for path in (two / "d/f", two / "e/f", project / "d/g"):
+        write(path, "new")
+
+    def vanished(_ahead: LookAhead, folder: str, name: str) -> Look | None:
+        if name != "d":
+            return None
+        shutil.rmtree(two / "d")
+        if now == "directory":
+            write(two / "d/new", "new")
+        elif now == "file":
+            write(two / "d", "a file")
+        elif now == "link":
+            os.symlink("gone", two / "d")
+        return folder, name, [None, False]
+
+    monkeypatch.setattr(LookAhead, "take", vanished)
+    with looking_ahead():
+        found = diff_layers([str(two)], [str(project)], USER).to_json()
+    paths = [entry["path"] for entry in found["entries"]]
+    assert [path for path in paths if path in {"d", "d/new"}] == shown
+
+
 def test_a_process_that_ends_too_early_makes_no_difference(
     levels: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

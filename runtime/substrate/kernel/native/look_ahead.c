@@ -247,8 +247,8 @@ static u8 put_hit(const char *name)
 	return NO_HIT;
 }
 
-/* Whether the directory in a level above will be read under this path: once is enough. The entry is
- * told nevertheless, for redirects may put other levels above this one than those of the path. */
+/* Whether a level above has the name too: then it is read for that one, if it is a directory there.
+ * All is told nevertheless: redirects may put other levels above this one than those of its path. */
 static int is_covered(int level, const char *name)
 {
 	struct found it;
