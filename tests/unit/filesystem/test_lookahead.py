@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -299,6 +300,25 @@ def test_half_a_path_is_not_read(levels: list[Path]) -> None:
         os.close(fd)
         _, ended = os.waitpid(pid, 0)
     assert ended == 0
+
+
+@pytest.mark.parametrize(("prefix", "code"), [(USER, 0), ("trusted.overlay.", 1)])
+def test_without_the_right_to_see_attributes_it_tells_nothing(
+    levels: list[Path], prefix: str, code: int
+) -> None:
+    # An opaque directory would be told as one that is not.
+    (levels[0] / "d").mkdir()
+    fd = os.open(levels[0], os.O_RDONLY)
+    deprived = ["setpriv", "--bounding-set=-sys_admin"] if os.geteuid() == 0 else []
+    words = [*deprived, str(SOURCE.parent / "look-ahead"), "1", prefix, str(fd)]
+    try:
+        ended = subprocess.run(
+            words, input=b"d\0", stdout=subprocess.PIPE, pass_fds=[fd], check=False
+        )
+    finally:
+        os.close(fd)
+    assert ended.returncode == code
+    assert bool(ended.stdout) == (code == 0)
 
 
 def test_a_link_in_the_place_of_a_directory_is_not_followed(levels: list[Path]) -> None:

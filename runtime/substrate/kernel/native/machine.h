@@ -17,7 +17,8 @@ enum { PR_GET_DUMPABLE = 3, PR_SET_DUMPABLE = 4, PR_SET_SECCOMP = 22, PR_SET_NO_
 #if defined(__x86_64__)
 enum { AUDIT_ARCH = 0xC000003E, O_DIRECTORY_ = 0200000, O_NOFOLLOW_ = 0400000 };
 enum { SYS_read = 0, SYS_write = 1, SYS_close = 3, SYS_lseek = 8, SYS_mmap = 9, SYS_rt_sigaction = 13,
-       SYS_rt_sigprocmask = 14, SYS_wait4 = 61, SYS_kill = 62, SYS_rt_sigtimedwait = 128, SYS_prctl = 157,
+       SYS_rt_sigprocmask = 14, SYS_wait4 = 61, SYS_kill = 62, SYS_capget = 125,
+       SYS_rt_sigtimedwait = 128, SYS_prctl = 157,
        SYS_fgetxattr = 193, SYS_flistxattr = 196, SYS_getdents64 = 217, SYS_exit_group = 231,
        SYS_openat = 257, SYS_statx = 332, SYS_close_range = 436 };
 static i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
@@ -32,7 +33,7 @@ static i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 __asm__(".globl _start\n_start:\n xor %ebp,%ebp\n mov %rsp,%rdi\n and $-16,%rsp\n call begin\n hlt\n");
 #elif defined(__aarch64__) || defined(__riscv)
 enum { SYS_fgetxattr = 10, SYS_flistxattr = 13, SYS_openat = 56, SYS_close = 57, SYS_getdents64 = 61,
-       SYS_lseek = 62, SYS_read = 63, SYS_write = 64, SYS_exit_group = 94, SYS_kill = 129,
+       SYS_lseek = 62, SYS_read = 63, SYS_write = 64, SYS_capget = 90, SYS_exit_group = 94, SYS_kill = 129,
        SYS_rt_sigaction = 134, SYS_rt_sigprocmask = 135, SYS_rt_sigtimedwait = 137, SYS_prctl = 167,
        SYS_mmap = 222, SYS_wait4 = 260, SYS_statx = 291, SYS_close_range = 436 };
 #if defined(__aarch64__)
