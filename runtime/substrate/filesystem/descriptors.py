@@ -71,7 +71,7 @@ class Folder:
         return self.open_fd if self.open_fd >= 0 else self._reopen()
 
     @property
-    def was_opened(self) -> bool:
+    def is_known(self) -> bool:
         """Whether it is known to be there and to be a directory that can be opened."""
         return self._inode >= 0
 
@@ -212,7 +212,7 @@ class Folder:
         return status
 
     def _recognise(self, fd: int, status: os.stat_result) -> None:
-        if self.was_opened:
+        if self.is_known:
             raise FileNotFoundError(errno.ENOENT, "exchanged while it was read", self.path)
         self.tree.check_same_mount(self.path, fd)
         self._device, self._inode = status.st_dev, status.st_ino

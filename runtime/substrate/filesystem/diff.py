@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from substrate.filesystem.items import Item
 
+# Times that a diff begins when a running world takes away what it has found.
+_TRIES = 4
+
 
 def diff_layer(upper: str, lower: str, xattr_prefix: str, work: str = "") -> FsDiff:
     """Return every difference between `lower` and the overlay of `upper` over it.
@@ -80,7 +83,7 @@ class Changes:
         gc.disable()
         try:
             copies = self._open()
-            self.diff = diff_merged(self.merged, copies)
+            self.diff = _diff_in_motion(self.merged, copies)
         except PermissionError as error:
             self.__exit__()
             message = f"reading the layer: {error.filename or self._uppers[0]}: permission denied"
@@ -114,6 +117,18 @@ class Changes:
         copies = hidden_copies(self._trees[-1], self.merged)
         replaced = self._originals.items()
         return copies | {now: copies[was] for now, was in replaced if was in copies}
+
+
+def _diff_in_motion(merged: Merged, copies: dict[int, Item]) -> FsDiff:
+    """Return what `diff_merged` does, again if a running world exchanges what is compared."""
+    for _ in range(_TRIES - 1):
+        try:
+            return diff_merged(merged, copies)
+        except OSError as error:
+            # The walk leaves out what vanishes; this had been found and was being paired.
+            if not is_gone(error):
+                raise
+    return diff_merged(merged, copies)
 
 
 def diff_merged(merged: Merged, copies: dict[int, Item]) -> FsDiff:

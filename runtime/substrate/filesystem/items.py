@@ -137,7 +137,7 @@ class Item:
 
     def attributes(self, prefix: str) -> dict[str, bytes]:
         """Return the extended attributes a process in the world sees on it."""
-        if self.inner is not None and self.inner.was_opened:
+        if self.inner is not None and self.inner.is_known:
             where: str | int = self.inner.fd()
         elif self.name:
             where = self.folder.proc_path(self.name)

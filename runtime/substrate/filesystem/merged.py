@@ -215,7 +215,7 @@ class Merged:
 
     def marks_of_folder(self, folder: Folder) -> Marks:
         """Return the marks of a directory of a layer."""
-        if folder.parent is None or folder.was_opened:
+        if folder.parent is None or folder.is_known:
             return Marks(folder.fd(), self.prefix, follow=self.follows)
         return self.marks_of(folder.parent, folder.name)
 

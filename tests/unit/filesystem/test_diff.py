@@ -11,6 +11,7 @@ from substrate.errors import SubstrateError
 from substrate.filesystem import walk
 from substrate.filesystem.diff import diff_layer
 from substrate.filesystem.marks import inode_of_handle
+from substrate.filesystem.pairs import Pairs
 from substrate.filesystem.removal import remove_layers
 
 if TYPE_CHECKING:
@@ -234,3 +235,22 @@ def test_metadata_of_the_project_itself_is_compared(layer: Layer) -> None:
 )
 def test_inode_numbers_are_read_from_known_handles_only(handle: str, inode: int) -> None:
     assert inode_of_handle(bytes.fromhex(handle)) == inode
+
+
+def test_what_vanishes_while_renames_are_looked_for_has_the_diff_begin_again(
+    layer: Layer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (layer.upper / "a").write_text("new")
+    find, left = Pairs.find, [2]
+
+    def interrupted(pairs: Pairs) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise FileNotFoundError(2, "exchanged while it was read", "a")
+        find(pairs)
+
+    monkeypatch.setattr(Pairs, "find", interrupted)
+    assert layer.diff().writes == ("a",)
+    left[0] = 99
+    with pytest.raises(FileNotFoundError):
+        layer.diff()

@@ -21,6 +21,7 @@ FLAGS = (
     "-nostartfiles",
     "-ffreestanding",
     "-fno-stack-protector",
+    "-fno-strict-aliasing",
     "-fno-asynchronous-unwind-tables",
     "-fcf-protection=none",
     # No loop becomes a call of memcpy(3), which is not there.

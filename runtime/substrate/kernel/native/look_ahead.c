@@ -55,7 +55,7 @@ struct entry {
 	char name[];
 };
 
-static u8 out[FLUSH_LAST + LARGEST_RECORD];
+static u8 out[FLUSH_LAST + LARGEST_RECORD] __attribute__((aligned(8)));
 static u32 used, begun, records, flush_at = FLUSH_FIRST;
 static i32 roots[MOST_LEVELS], open_fds[DEEPEST][MOST_LEVELS];
 static int levels, uppers, depth;

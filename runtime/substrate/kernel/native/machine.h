@@ -59,7 +59,9 @@ static i64 call(i64 n, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 		: "memory");
 	return a0;
 }
-__asm__(".globl _start\n_start:\n mv a0, sp\n call begin\n ebreak\n");
+/* The linker reaches small data by gp, which nobody else sets. */
+__asm__(".globl _start\n_start:\n .option push\n .option norelax\n la gp, __global_pointer$\n"
+	" .option pop\n mv a0, sp\n call begin\n ebreak\n");
 #endif
 #else
 #error "no system call convention for this architecture"
