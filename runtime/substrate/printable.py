@@ -18,6 +18,16 @@ def quote(text: str) -> str:
     return "".join(map(_quote_character, _with_joined_bytes(text)))
 
 
+def escape(character: str) -> str:
+    """Return a character that is not printable as the backslash escape that stands for it."""
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    if code < 0x100:
+        return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
 def _with_joined_bytes(text: str) -> str:
     """Return the text with escaped bytes that are UTF-8 together as the character they are."""
     try:
@@ -30,11 +40,4 @@ def _with_joined_bytes(text: str) -> str:
 def _quote_character(character: str) -> str:
     if character in _SHORT:
         return _SHORT[character]
-    if character.isprintable():
-        return character
-    code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if code < 0x100:
-        return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return character if character.isprintable() else escape(character)

@@ -279,6 +279,29 @@ def test_no_command_types_at_the_prompt(place: Place) -> None:
     assert not (place.project / "typed").exists()
 
 
+def test_a_command_in_the_background_cannot_drive_the_terminal(place: Place) -> None:
+    # It clears the screen, gives it a title and asks it where the cursor is.
+    said = r"\033[2J\033]2;theirs\007\033[6n\033[31mred\033[m it\bs\n"
+    (place.project / "say").write_text(f"printf '{said}'\n", "utf-8")
+    env = place.whole_environment | {"TERM": "screen", "LANG": "C.UTF-8"}
+    with Pane(place.home / "a", place.argv, place.project, env) as pane:
+        pane.wait_for_prompt()
+        before = pane.title()
+        pane.run("echo stays")
+        pane.run("(sleep 0.5; . ./say; sleep 300) &")
+        pane.wait_for(r"\x1b[2J\x1b]2;theirs\x07\x1b[6nred it\x08s")
+        assert "\x1b[31mred" in pane.coloured()
+        # Whatever it had asked, nobody has typed an answer at the prompt.
+        pane.run("echo alive")
+        assert "\nalive\n" in pane.screen()
+        assert "\nstays\n" in pane.screen()
+        assert pane.title() == before
+        # The control: in the foreground the terminal is its own.
+        pane.run(". ./say")
+        assert pane.title() == "theirs"
+        assert "\nstays\n" not in pane.screen()
+
+
 def test_the_world_s_first_process_cannot_be_ended_from_inside(place: Place) -> None:
     script = "for s in TERM INT KILL HUP QUIT; do kill -$s 1; done; sleep 0.1; echo tried"
     assert place.call("-c", script).stdout == "tried\n"

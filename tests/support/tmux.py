@@ -54,6 +54,14 @@ class Pane:
         """Return what is on the screen now."""
         return self._call("capture-pane", "-t", "s", "-p")
 
+    def coloured(self) -> str:
+        """Return what is on the screen now, with the sequences of its colours."""
+        return self._call("capture-pane", "-t", "s", "-p", "-e")
+
+    def title(self) -> str:
+        """Return the title that the program has given the terminal."""
+        return self._call("display-message", "-t", "s", "-p", "#{pane_title}").strip()
+
     def wait_for_prompt(self) -> None:
         """Wait until the shell waits for a command."""
         self.wait(lambda: PROMPT.match(_last_line(self.screen())) is not None)

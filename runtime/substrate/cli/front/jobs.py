@@ -6,10 +6,10 @@ what their terminals say, sees when a job ends, and reaps the shell when it has 
 
 from __future__ import annotations
 
-import os
 import threading
 
 from substrate.cli.front.joblist import job_line, ranked
+from substrate.cli.front.jobtext import JobText
 from substrate.cli.front.staying import StayingShell
 from substrate.record import replace
 
@@ -44,7 +44,8 @@ class Jobs:
 
         Those are closed when there is no job that it could be told of.
         """
-        shell = StayingShell(started, *ends, self._put, self._look)
+        text = JobText()
+        shell = StayingShell(started, *ends, lambda said: self._put(text.take(said)), self._look)
         alive = [job for job in jobs if job.is_alive]
         with self._lock:
             self._shells.append(shell)
@@ -201,12 +202,14 @@ class Jobs:
     def _tell(self) -> None:
         self._waiting = [is_over for is_over in self._waiting if not is_over()]
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, text: str) -> None:
         """Show what a job says: above the prompt where there is one."""
+        if not text:
+            return
         with self._lock:
             if self._screen is None:
                 from prompt_toolkit.patch_stdout import StdoutProxy
 
                 self._screen = StdoutProxy(raw=True, sleep_between_writes=0.05)
-        self._screen.write(os.fsdecode(data).encode("utf-8", "replace").decode())
+        self._screen.write(text)
         self._screen.flush()

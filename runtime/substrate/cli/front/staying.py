@@ -6,6 +6,7 @@ import os
 import select
 import threading
 import time
+from contextlib import suppress
 
 from substrate.cli.front.joblist import read_jobs
 from substrate.cli.front.jobwords import MESSAGE, order
@@ -30,8 +31,8 @@ _LONGEST_ANSWER = 1 << 20
 class StayingShell:
     """A bash at the end of its command. `orders_fd` and `answers_fd` are closed here.
 
-    `put` gets what its terminal says while it is in the background; `look` is called, by a thread
-    of this shell, when a job of it may have ended.
+    `put` gets what its terminal says while it is in the background, and nothing when that ends;
+    `look` is called, by a thread of this shell, when a job of it may have ended.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class StayingShell:
         self._in_front = threading.Event()
         self._stood_aside = threading.Event()
         self._wake_in, self._wake_out = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._waking = threading.Lock()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         # The job that was last brought to the front; its exit status, once it has ended.
         self.front = 0
@@ -96,9 +98,8 @@ class StayingShell:
         Returns its answer, the status; None when it did not say: then it may have ended.
         """
         self._in_front.set()
-        self._wake()
         try:
-            if not self._stood_aside.wait(_PATIENCE_S):
+            if not self._wake() or not self._stood_aside.wait(_PATIENCE_S):
                 return None
             self.front = number
             with self._talk:
@@ -134,11 +135,16 @@ class StayingShell:
             return False
         return True
 
-    def _wake(self) -> None:
-        try:
-            os.write(self._wake_out, b".")
-        except OSError:
-            return  # it is awake, or has gone
+    def _wake(self) -> bool:
+        """Have the thread look around; False when it has gone."""
+        # With its end: the number of a closed descriptor may be another file's.
+        with self._waking:
+            if self._wake_out < 0:
+                return False
+            # A pipe that is full wakes it as well.
+            with suppress(BlockingIOError):
+                os.write(self._wake_out, b".")
+            return True
 
     def _follow(self) -> None:
         os.set_blocking(self._started.master_fd, False)
@@ -159,8 +165,11 @@ class StayingShell:
             in_front = self._in_front.is_set()
             fds = [self._wake_in]
             if in_front:
+                self._put(b"")
                 self._stood_aside.set()
             else:
+                # It may have stood aside too late for whoever asked.
+                self._stood_aside.clear()
                 fds += [self._started.pidfd, *watched]
                 if terminal_open:
                     fds.append(self._started.master_fd)
@@ -196,10 +205,13 @@ class StayingShell:
 
     def _end(self) -> None:
         self.dismiss()
+        self._put(b"")
         self._look(self)
         self._answers.close()
         os.close(self._wake_in)
-        os.close(self._wake_out)
+        with self._waking:
+            os.close(self._wake_out)
+            self._wake_out = -1
 
 
 class Answers(Listener):
