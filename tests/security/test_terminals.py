@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import termios
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from substrate.world.foreground import ForwardedSignals
+from substrate.world.process import Started
 from tests.support.attack import ATTACK
 from tests.support.calls import bare
 from tests.support.features import requires
+from tests.support.runtime import PYTHON
+from tests.support.terminals import Terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from tests.support.attack import Place
     from tests.support.runtime import Runtime
 
@@ -28,6 +36,33 @@ _SHELL = """
 echo "status $?"
 while read -r -t 0.2 line; do echo "typed $line"; done
 true
+"""
+
+# Leads the session of a terminal, hears nothing, and puts a group in front whose leader ends; it
+# has one more process if there is a word.
+_GROUP = """
+import os, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTTOU):
+    signal.signal(number, signal.SIG_IGN)
+read, write = os.pipe()
+leader = os.fork()
+if leader == 0:
+    os.setpgid(0, 0)
+    if len(sys.argv) > 1 and os.fork() == 0:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: print("heard", number, flush=True))
+        os.write(write, b"1")
+        while True:
+            signal.pause()
+    os._exit(0)
+os.waitid(os.P_PID, leader, os.WEXITED | os.WNOWAIT)
+if len(sys.argv) > 1:
+    os.read(read, 1)
+os.tcsetpgrp(0, leader)
+os.waitpid(leader, 0)
+print("ready", flush=True)
+while True:
+    signal.pause()
 """
 
 
@@ -115,6 +150,80 @@ def test_a_terminal_that_the_payload_replaced_is_not_opened(runtime: Runtime) ->
     good = runtime.bundle("sleep", "60")
     runtime("run", "--detach", "--bundle", good, "good").ok()
     assert runtime("exec", "--tty", "good", "echo", "had").ok().stdout == "had\n"
+
+
+def test_no_signal_goes_to_a_group_of_the_host_that_has_the_number_of_a_dead_one(
+    runtime: Runtime,
+) -> None:
+    with (
+        _group_in_front(runtime) as (terminal, started),
+        _process_called(os.tcgetpgrp(terminal.master)) as victim,
+    ):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            started.signal(number)
+            _forward(started, number)
+            assert os.waitid(os.P_PID, victim, os.WEXITED | os.WNOHANG) is None, number
+        # The control: that is the number which the terminal tells.
+        assert os.tcgetpgrp(terminal.master) == victim
+        os.killpg(victim, signal.SIGINT)
+        os.waitid(os.P_PID, victim, os.WEXITED | os.WNOWAIT)
+
+
+def test_no_signal_goes_to_whoever_has_the_number_of_a_process_that_was_reaped() -> None:
+    started = Started(os.posix_spawn("/bin/true", ["true"], {}, setpgroup=0))
+    assert started.reap() == 0
+    with _process_called(started.pid) as victim:
+        started.signal(signal.SIGTERM)
+        assert os.waitid(os.P_PID, victim, os.WEXITED | os.WNOHANG) is None
+
+
+def test_a_pipeline_whose_leader_has_ended_hears_what_the_keyboard_sends(runtime: Runtime) -> None:
+    with _group_in_front(runtime, "pipeline") as (terminal, started):
+        started.signal(signal.SIGINT)
+        terminal.expect("heard 2")
+        started.signal(signal.SIGTERM)
+        terminal.expect("heard 15")
+        _forward(started, signal.SIGINT)
+        terminal.expect("heard 2")
+
+
+@contextmanager
+def _group_in_front(
+    runtime: Runtime, *words: str
+) -> Generator[tuple[Terminal, Started], None, None]:
+    argv = [str(PYTHON), "-c", _GROUP, *words]
+    with Terminal(argv, runtime.environment, str(runtime.folder)) as terminal:
+        terminal.expect("ready")
+        started = Started(terminal.process.pid, terminal.master)
+        try:
+            yield terminal, started
+        finally:
+            started.kill_all()
+            os.close(started.pidfd)
+
+
+@contextmanager
+def _process_called(number: int) -> Generator[int, None, None]:
+    """A process with a pid of our choice that leads a group."""
+    for _ in range(100):
+        Path("/proc/sys/kernel/ns_last_pid").write_text(str(number - 1), "ascii")
+        pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {}, setpgroup=0)
+        try:
+            if pid == number:
+                yield pid
+                return
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    pytest.fail(f"others take the number {number} again and again")
+
+
+def _forward(started: Started, number: int) -> None:
+    """Have a signal passed on as in the foreground."""
+    attended = ForwardedSignals(started.pid, terminal_fd=started.master_fd)
+    with attended:
+        attended.begin()
+        signal.raise_signal(number)
 
 
 def _shell_on_terminal(runtime: Runtime, command: list[str]) -> str:

@@ -153,8 +153,9 @@ class Capture:
             started.kill_all()
             raise
         finally:
-            self._close()
+            # Until then a signal may go to its terminal, by the number of that descriptor.
             code = started.reap()
+            self._close()
         stdout = self._kept["stdout"].close()
         stderr = self._kept["stderr"].close()
         hits = hits_of(self._budget)

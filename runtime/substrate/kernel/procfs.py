@@ -49,6 +49,17 @@ def open_pidfd(pid: int, started: int) -> int | None:
     return None
 
 
+def pidfds_of_group(group: int, session: int) -> list[int]:
+    """Return pidfds of the processes that are in a group and a session; the caller's to close."""
+    found: list[int] = []
+    for name in os.listdir("/proc"):
+        status = _stat(int(name)) if name.isdigit() else None
+        if status is not None and status[2:4] == [str(group), str(session)]:
+            pidfd = open_pidfd(int(name), int(status[19]))
+            found += [] if pidfd is None else [pidfd]
+    return found
+
+
 def write_process_file(pid: int, name: str, content: str) -> None:
     """Write /proc/PID/NAME in one write, as the id maps demand."""
     fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)

@@ -29,6 +29,14 @@ def send(pidfd: int, number: int) -> None:
     _signal.pidfd_send_signal(pidfd, number)
 
 
+def send_if_alive(pidfd: int, number: int) -> None:
+    """Send a signal to the process of a pidfd, unless it has ended."""
+    try:
+        send(pidfd, number)
+    except ProcessLookupError:
+        return
+
+
 def is_ignored(number: int) -> bool:
     """Whether whoever started us asked that a signal be ignored (nohup, a shell's `&`)."""
     return _signal.getsignal(number) == _signal.SIG_IGN

@@ -9,6 +9,7 @@ import os
 import select
 
 from substrate.errors import SubstrateError
+from substrate.kernel import procfs, signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 _CHUNK = 4096
 _MOST_GIVEN = 1 << 16
 _TAIL = 1024
+# Of a pty master; not in termios. The kernel takes no other signals there than a keyboard's.
+_TIOCSIG = 0x40045436
+_FROM_KEYBOARD = (2, 3, 20)  # SIGINT, SIGQUIT, SIGTSTP
 
 
 def connect_console(path: str) -> _socket.socket:
@@ -194,14 +198,28 @@ class Relay:
         return bool(data)
 
 
-def foreground_group(master_fd: int) -> int:
-    """Return the process group in the foreground of a world's terminal, 0 for none."""
-    if master_fd < 0:
-        return 0
+def signal_foreground(master_fd: int, leader: int, number: int) -> bool:
+    """Send a signal to the group in the foreground of a world's terminal; False when there is none.
+
+    `leader` leads the session of the terminal, -1 is no terminal. The number of the group serves
+    for nothing but to find its processes: the payload may leave that of a dead one there, and wait
+    until it is the number of a group of the host. So the kernel is told to send the signal where
+    the terminal is; what it does not send that way goes to each process of the session, which is
+    the payload's as long as the leader is not reaped.
+    """
     try:
-        return max(0, os.tcgetpgrp(master_fd))
+        group = os.tcgetpgrp(master_fd) if master_fd >= 0 else 0
+        if group > 0 and number in _FROM_KEYBOARD:
+            # Also where the first process of a pipeline, whose number it is, has ended.
+            fcntl.ioctl(master_fd, _TIOCSIG, number)
+            return True
     except OSError:
-        return 0  # nobody is there any more
+        return False  # nobody is there any more
+    if group > 0:
+        for pidfd in procfs.pidfds_of_group(group, leader):
+            signals.send_if_alive(pidfd, number)
+            os.close(pidfd)
+    return group > 0
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -107,7 +107,7 @@ def end_processes(state: State) -> None:
         if "pid" in state.namespaces:
             # The end of pid 1 is the end of all. Whatever the status: a world whose runtime was
             # killed stays `creating` while its process waits at the gate.
-            _kill_quietly(pidfd)
+            signals.send_if_alive(pidfd, _SIGKILL)
         else:
             for pid in world_processes(state):
                 _kill_process(pid)
@@ -124,15 +124,8 @@ def end_processes(state: State) -> None:
 def _kill_process(pid: int) -> None:
     pidfd = procfs.open_pidfd(pid, procfs.start_time(pid) or 0)
     if pidfd is not None:
-        _kill_quietly(pidfd)
+        signals.send_if_alive(pidfd, _SIGKILL)
         os.close(pidfd)
-
-
-def _kill_quietly(pidfd: int) -> None:
-    try:
-        signals.send(pidfd, _SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def _reap(pid: int) -> None:

@@ -44,11 +44,6 @@ def end_tree(pid: int) -> None:
 def _send(pids: set[int] | list[int], number: int) -> None:
     for pid in pids:
         pidfd = procfs.open_pidfd(pid, procfs.start_time(pid) or 0)
-        if pidfd is None:
-            continue
-        try:
-            signals.send(pidfd, number)
-        except ProcessLookupError:
-            continue
-        finally:
+        if pidfd is not None:
+            signals.send_if_alive(pidfd, number)
             os.close(pidfd)

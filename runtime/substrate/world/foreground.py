@@ -6,7 +6,7 @@ import errno
 import os
 
 from substrate.kernel import procfs, signals
-from substrate.world.console import Relay, foreground_group
+from substrate.world.console import Relay, signal_foreground
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,6 +86,10 @@ class ForwardedSignals:
         for number in early or ():
             self._pass_on(number)
 
+    def stop(self) -> None:
+        """Keep what comes from now on to ourselves: the process is about to be reaped."""
+        self._early = []
+
     def _forward(self, number: int, _frame: FrameType | None) -> None:
         if self._early is None:
             self._pass_on(number)
@@ -101,7 +105,8 @@ class ForwardedSignals:
                 self.ended_by = number
                 os.kill(self._pid, _SIGKILL)
             elif number in _KEYBOARD:
-                os.killpg(foreground_group(self._terminal_fd) or self._pid, number)
+                if not signal_foreground(self._terminal_fd, self._pid, number):
+                    os.killpg(self._pid, number)
             else:
                 os.kill(self._pid, number)
         except ProcessLookupError:
@@ -171,6 +176,9 @@ class Attendance:
                 os.close(pidfd)
         if self._output is not None and self._output.budget.is_exceeded:
             self._output.end()
+        # No signal may go to its number once that can be another's.
+        os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+        self._signals.stop()
         _, status, self.usage = os.wait4(self._pid, 0)
         code = os.waitstatus_to_exitcode(status)
         if code == -_SIGKILL and self._signals.ended_by:

@@ -6,6 +6,7 @@ several processes, or threads, or wants the output.
 
 from __future__ import annotations
 
+import _thread
 import fcntl
 import os
 import select
@@ -22,7 +23,7 @@ from substrate.isolation.payload import Descriptors
 from substrate.kernel import signals
 from substrate.record import record
 from substrate.world import state as states
-from substrate.world.console import foreground_group
+from substrate.world.console import signal_foreground
 from substrate.world.ending import end_tree
 from substrate.world.filters import find_filter
 from substrate.world.joining import Entrance
@@ -90,6 +91,7 @@ class Started:
         self.span = span
         self._cgroup = cgroup
         self._usage: struct_rusage | None = None
+        self._reaping = _thread.allocate_lock()
 
     def has_ended(self, timeout_s: float | None = 0) -> bool:
         """Wait for the end, None as long as it takes, and return whether it came."""
@@ -98,19 +100,17 @@ class Started:
         return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process and the group it leads, if it still runs.
+        """Send a signal to the process and the group it leads, if it still runs; by any thread.
 
         And to whichever group is in the foreground of its terminal: a shell's job is one.
         """
-        front = foreground_group(self.master_fd)
-        if front not in (0, self.pid):
-            _signal_group(front, number)
-        # Not yet reaped, so the number is still its own; it leads a session, see TakeSession.
-        if not _signal_group(self.pid, number):
-            try:
-                signals.send(self.pidfd, number)
-            except ProcessLookupError:
+        # Not reaped meanwhile, so the number is still its own; it leads a session, see TakeSession.
+        with self._reaping:
+            if self.pidfd < 0:
                 return
+            signal_foreground(self.master_fd, self.pid, number)
+            if not _signal_group(self.pid, number):
+                signals.send_if_alive(self.pidfd, number)
 
     def kill_all(self) -> None:
         """Kill the process and what it has started: all of that, where it has a cgroup."""
@@ -121,8 +121,11 @@ class Started:
 
     def reap(self) -> int:
         """Wait for the end and return its code: an exit status, or minus the signal."""
-        _, status, self._usage = os.wait4(self.pid, 0)
-        os.close(self.pidfd)
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        with self._reaping:
+            _, status, self._usage = os.wait4(self.pid, 0)
+            os.close(self.pidfd)
+            self.pidfd = -1
         return os.waitstatus_to_exitcode(status)
 
     def used(self, hits: tuple[LimitHit, ...] = ()) -> Resources:

@@ -130,5 +130,5 @@ def _explain(world: World, value: int) -> SubstrateError:
 def _kill(state: states.State) -> None:
     pidfd = procfs.open_pidfd(state.pid, state.start_time)
     if pidfd is not None:
-        signals.send(pidfd, 9)
+        signals.send_if_alive(pidfd, 9)
         os.close(pidfd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -38,7 +39,7 @@ def test_where_a_sequence_is_split_changes_nothing(data: bytes, draw: st.DataObj
     places = draw.draw(st.lists(st.integers(0, len(data)), max_size=4).map(sorted))
     ends = [0, *places, len(data)]
     # A read that came to nothing would be the end.
-    reads = [piece for a, b in zip(ends, ends[1:], strict=False) if (piece := data[a:b])]
+    reads = [piece for a, b in pairwise(ends) if (piece := data[a:b])]
     assert _COLOURS.sub("", shown(*reads)) == _COLOURS.sub("", shown(data))
 
 
