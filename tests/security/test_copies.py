@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,3 +144,79 @@ def test_times_set_back_hide_no_change(runtime: Runtime) -> None:
     script = "cp -p a /tmp/old; printf 'ONE\\n' >a; touch -r /tmp/old a; touch -r src/y.h src"
     session.span("s1", script).ok()
     assert session.diff()["mods"] == ["a"]
+
+
+def test_what_is_written_through_a_mapping_after_an_accept_is_told(runtime: Runtime) -> None:
+    session = Session(runtime, FILES | {"moved": "one\n"})
+    copy = session.data / "layer/copy"
+    words = ("exec", "--span", "s1", "w", "python3", "-u", "-c", _MAPPER)
+    with calls.begin(runtime, *words, stdin=subprocess.PIPE) as mapper:
+        assert mapper.stdin is not None
+        assert mapper.stdout is not None
+        try:
+            assert mapper.stdout.readline() == b"1\n"
+            runtime("accept", "w").ok()
+            assert session.files()["a"] == "1ne\n"
+            assert session.diff()["entries"] == []
+            for step in (2, 3):
+                stamps = [_stamps(copy / name) for name in ("a", "there")]
+                mapper.stdin.write(b"go on\n")
+                mapper.stdin.flush()
+                assert mapper.stdout.readline() == b"%d\n" % step
+                # Nothing but their content says that they have changed.
+                assert stamps == [_stamps(copy / name) for name in ("a", "there")]
+                assert session.diff()["mods"] == ["a", "there"]
+                if step == 2:
+                    runtime("accept", "w").ok()
+                    assert session.files()["a"] == session.files()["there"] == "2ne\n"
+                    assert session.diff()["entries"] == []
+        finally:
+            mapper.kill()
+            runtime("exec", "w", "sh", "-c", "kill -9 -1")
+    _until_at_rest(runtime)
+    runtime("discard", "w").ok()
+    assert session.span("s2", "cat a there").stdout == "2ne\n2ne\n"
+    assert session.diff()["entries"] == []
+
+
+def test_what_was_accepted_while_the_world_ran_follows_the_host_again(runtime: Runtime) -> None:
+    session = Session(runtime, FILES)
+    with calls.begin(runtime, "exec", "w", "sleep", "600") as sleeper:
+        runtime("exec", "w", "sh", "-c", "cd /work; echo more >>a; echo x >new").ok()
+        runtime("accept", "w").ok()
+        sleeper.kill()
+        runtime("exec", "w", "sh", "-c", "kill -9 -1")
+    _until_at_rest(runtime)
+    (session.project / "a").write_text("a person\n", "utf-8")
+    assert session.lines() == []
+    assert session.span("s1", "cat a new").ok().stdout == "a person\nx\n"
+    assert session.lines() == []
+
+
+# Has two files mapped, one of which is moved, and writes once more to both for each line it reads.
+_MAPPER = """
+import mmap, os, sys
+maps = []
+for name in ("a", "moved"):
+    fd = os.open(f"/work/{name}", os.O_RDWR)
+    maps.append(mmap.mmap(fd, 0))
+os.rename("/work/moved", "/work/there")
+for step in range(1, 4):
+    for one in maps:
+        one[0:1] = b"%d" % step
+    print(step)
+    sys.stdin.readline()
+"""
+
+
+def _stamps(path: Path) -> tuple[int, ...]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _until_at_rest(runtime: Runtime) -> None:
+    """Wait until nothing but the world's first process is left."""
+    deadline = time.monotonic() + 20
+    while len(runtime("ps", "w").ok().stdout.splitlines()) > 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -150,7 +150,7 @@ def accept(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between the
     )
     number = max(store.numbers(), default=0) + 1
     if isinstance(changes, CopiedLayerChanges):
-        entry.settle, entry.unsettle = changes.settlement(chosen, number)
+        entry.settle, entry.unsettle = changes.settlement(chosen, number, lives=lives)
     elif not lives and choice.whole:
         entry.settle, entry.unsettle = {"empty": True}, {"restore": True}
     elif not lives:

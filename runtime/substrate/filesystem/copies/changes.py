@@ -7,16 +7,20 @@ in the table: nothing of it has to be told from times.
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 
 from substrate.filesystem.changes import LayerChanges
 from substrate.filesystem.conflict import ROOT
+from substrate.filesystem.copies.derived import digest_of
 from substrate.filesystem.copies.table import TABLE, Row, Table, read_table, seen
 from substrate.filesystem.entries import DELETE, RENAME, TOUCHED
 from substrate.filesystem.renames import after_renames
+from substrate.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from substrate.filesystem.baseline import Baseline
@@ -29,6 +33,8 @@ _NEXT = f"{TABLE}.next-"
 _BACK = f"{TABLE}.back-"
 # In the way back, for a path that had none.
 _NO_ROW = Row((0,) * 7, 0, ())
+# A digest that is none.
+_UNREAD = b"?"
 
 
 class CopiedLayerChanges(LayerChanges):
@@ -58,19 +64,31 @@ class CopiedLayerChanges(LayerChanges):
     def keep_apart(self, path: str) -> None:
         """Have a new directory stay as it is: in a copy it does."""
 
-    def settlement(self, chosen: list[Entry], number: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    def settlement(
+        self, chosen: list[Entry], number: int, *, lives: bool
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Write the table that is true once these changes are in the project, and the way back.
 
-        Returns what to `settle` after that, and after its undo.
+        Before any of them is staged: what is written to a file from now on is not accepted.
+        `lives`: processes may have these files mapped. Returns what to `settle` after that, and
+        after its undo.
         """
         before = self.copied.derived.table
-        after = _accepted(self.copied.derived, chosen, self._equal_paths())
+        digest = self._digest if lives else _no_digest
+        after = _accepted(self.copied.derived, chosen, self._equal_paths(), digest)
         paths = before.rows.keys() | after.rows.keys()
         changed = [path for path in paths if before.rows.get(path) != after.rows.get(path)]
         rows = {path: before.rows.get(path, _NO_ROW) for path in changed}
         Table(rows, before.shift).write(os.path.join(self._directory, f"{_BACK}{number}"))
         after.write(os.path.join(self._directory, f"{_NEXT}{number}"))
         return {"adopt": number}, {"restore": number}
+
+    def _digest(self, path: str) -> bytes:
+        """Return the digest of what a file holds, one that no content has when it is not read."""
+        found = self._merged.trees[0].find(path)
+        if found is None or not stat.S_ISREG(found[2].st_mode):
+            return b""
+        return digest_of(*found) or _UNREAD
 
     def _equal_paths(self) -> list[str]:
         """Return what was changed and is as in the project all the same, such as directories."""
@@ -96,7 +114,13 @@ def restore_rows(directory: str, number: int) -> None:
     os.unlink(back)
 
 
-def _accepted(derived: Derived, chosen: list[Entry], equal: list[str]) -> Table:
+def _no_digest(_path: str) -> bytes:
+    return b""
+
+
+def _accepted(
+    derived: Derived, chosen: list[Entry], equal: list[str], digest: Callable[[str], bytes]
+) -> Table:
     """Return the table of a copy when what was chosen is also in the project."""
     gone = {entry.path for entry in chosen if entry.change == DELETE}
     renames = {entry.origin: entry.path for entry in chosen if entry.change == RENAME}
@@ -107,7 +131,7 @@ def _accepted(derived: Derived, chosen: list[Entry], equal: list[str]) -> Table:
     }
     for path in equal:
         if path in rows:
-            rows[path] = _row(derived, path, rows[path], rows[path].found)
+            rows[path] = _row(derived, path, rows[path], rows[path].found, digest(path))
     for entry in chosen:
         path = "" if entry.path == ROOT else entry.path
         if entry.change == DELETE:
@@ -119,17 +143,20 @@ def _accepted(derived: Derived, chosen: list[Entry], equal: list[str]) -> Table:
             there = None if item is None else item.folder.path_of(item.name)
             row = derived.table.rows.get(there or "")
             if row is not None:
-                rows[path] = Row(row.copied, row.birth_ns, ())
+                rows[path] = replace(row, found=())
             continue
         touched = before is not None and entry.change == TOUCHED
-        rows[path] = _row(derived, path, before, before.found if touched and before else ())
+        found = before.found if touched and before else ()
+        rows[path] = _row(derived, path, before, found, digest(path))
     return Table(rows, derived.table.shift)
 
 
-def _row(derived: Derived, path: str, before: Row | None, found: tuple[int, ...]) -> Row:
+def _row(
+    derived: Derived, path: str, before: Row | None, found: tuple[int, ...], digest: bytes
+) -> Row:
     """Return the row of a path as it is in the copy now."""
     status = derived.raw[path]
     birth = derived.births.get(path, 0)
     if before is not None and before.inode == status.st_ino:
         birth = before.birth_ns
-    return Row(seen(status), birth, found)
+    return Row(seen(status), birth, found, digest)

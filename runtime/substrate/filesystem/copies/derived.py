@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import stat
 
+from substrate.filesystem.compare import Unreadable, digest
 from substrate.filesystem.copies.intents import is_within
 from substrate.filesystem.copies.owners import with_owner
 from substrate.filesystem.descriptors import is_gone
+from substrate.filesystem.items import Item
 from substrate.kernel.files import birth_ns
 from substrate.record import record
 
@@ -124,7 +126,7 @@ class _Deriving:
             row = self._rows.get(before)
             if stat.S_ISDIR(status.st_mode):
                 self._folder(folder, name, status, before, row)
-            elif row is not None and row.is_copy(status):
+            elif row is not None and row.is_copy(status) and _holds(folder, name, status, row):
                 self._in_place.add(before)
             else:
                 self._file(folder, name, status, before, row)
@@ -211,6 +213,19 @@ class _Deriving:
             status, row = self._folders[path]
             self._add(path, status, row)
             path = parent
+
+
+def _holds(folder: Folder, name: str, status: os.stat_result, row: Row) -> bool:
+    """Whether a file holds what it did, where that has to be read."""
+    return not row.digest or row.digest == digest_of(folder, name, status)
+
+
+def digest_of(folder: Folder, name: str, status: os.stat_result) -> bytes:
+    """Return the digest of what a file holds now, b"" when it is no regular one to be read."""
+    try:
+        return digest(Item(folder, name, status)) if stat.S_ISREG(status.st_mode) else b""
+    except Unreadable:
+        return b""
 
 
 def _inode(row: Row) -> int:

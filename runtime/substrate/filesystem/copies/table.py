@@ -4,6 +4,9 @@ The kernel stamps every change of a file with a ctime that nobody can set. So a 
 that is as the table has it was not changed by the world, and a file of the project that is as the
 table has it was not changed by the host, without a look at the content of either.
 
+That holds for what was looked at while nobody used the copy. Whoever has a file mapped may write to
+it later without a new stamp, so a row that was made while processes live has a digest as well.
+
 On disk: one line of JSON, then a fixed row for each path, then the paths, separated by zeros.
 """
 
@@ -16,7 +19,7 @@ import struct
 from substrate import jsontext
 from substrate.errors import SubstrateError
 from substrate.filesystem.copies.owners import Shift
-from substrate.record import record
+from substrate.record import record, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,11 +37,13 @@ class Row:
     """One path. `copied` and `found` are as `seen` tells files; `found` is () when not known.
 
     `birth_ns` is when the file of the copy was made, 0 where the file system does not say.
+    `digest` is of what it held, as `compare.digest` tells it; b"" where its times tell enough.
     """
 
     copied: tuple[int, ...]
     birth_ns: int
     found: tuple[int, ...]
+    digest: bytes = b""
 
     @property
     def inode(self) -> int:
@@ -61,7 +66,7 @@ class Row:
         return self.found[2], self.found[3]
 
     def is_copy(self, status: os.stat_result) -> bool:
-        """Whether a file of the copy is as it was."""
+        """Whether a file of the copy is as it was, but for its content where there is a digest."""
         return seen(status) == self.copied
 
     def is_found(self, status: os.stat_result) -> bool:
@@ -123,7 +128,12 @@ class Table:
         temporary = f"{path}.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         with open(os.open(temporary, flags, 0o600), "wb") as file:
-            head = {"version": _VERSION, "rows": len(self.rows), "shift": self.shift.to_json()}
+            rows = enumerate(self.rows.values())
+            digests = {str(number): row.digest.hex() for number, row in rows if row.digest}
+            head = {
+                "version": _VERSION, "rows": len(self.rows), "shift": self.shift.to_json(),
+                "digests": digests,
+            }  # fmt: skip
             file.write(jsontext.dumps(head).encode() + b"\n")
             for row in self.rows.values():
                 found = row.found or (0,) * 7
@@ -146,11 +156,13 @@ def read_table(path: str) -> Table:
             head = jsontext.loads(file.readline())
             count = head["rows"]
             rows = list(_rows(file.read(count * _ROW.size)))
+            for number, digest in head.get("digests", {}).items():
+                rows[int(number)] = replace(rows[int(number)], digest=bytes.fromhex(digest))
             paths = [os.fsdecode(name) for name in file.read().split(b"\0")]
         if head["version"] != _VERSION or len(rows) != count or len(paths) != count:
             raise ValueError  # noqa: TRY301 -- told the same way as what is no number
         return Table(dict(zip(paths, rows, strict=True)), Shift(*head["shift"]))
-    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+    except (OSError, ValueError, LookupError, TypeError, struct.error) as error:
         message = f"{path} is damaged: what the world changed cannot be told"
         hint = f"the world's copy of the project is {os.path.join(os.path.dirname(path), 'copy')}"
         raise SubstrateError(message, hint) from error
