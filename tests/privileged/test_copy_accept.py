@@ -14,9 +14,12 @@ from tests.support.accepting import differences
 from tests.support.actions import SETTINGS, sequences, setups
 from tests.support.copies import CopyStand
 from tests.support.examples import examples
+from tests.support.images import mounted
 from tests.support.walks import without
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.overlay import OverlayHost
 
 pytestmark = pytest.mark.requires("root", "overlayfs")
@@ -129,3 +132,34 @@ def test_what_was_discarded_is_as_before_and_the_rest_as_the_world_saw_it(
         stand.discard_all()
         assert stand.diff() == []
         assert differences(before, stand.seen(), folder_times=False) == []
+
+
+@pytest.mark.requires("file_system.ext4")
+def test_files_that_undo_restores_may_get_the_inodes_that_others_had(
+    host: OverlayHost, tmp_path: Path
+) -> None:
+    # What is displaced goes to another file system, and its inode to whoever comes next.
+    names = [f"f{number}" for number in range(20)]
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    with mounted(tmp_path, "ext4", mount):
+        project = mount / "project"
+        project.mkdir()
+        for name in names:
+            (project / name).write_text("a", "utf-8")
+        with CopyStand(host, str(project)) as stand:
+            stand.mount()
+            for text in ("b", "c", "d", "undo", "e", "undo", "f", "g", "undo", "undo", "h"):
+                if text == "undo":
+                    stand.undo()
+                    continue
+                stand.act([["write", name, text] for name in names])
+                stand.act([["write", f"{text}-{name}", text] for name in names])
+                stand.act([["remove", f"b-{name}"] for name in names if text == "c"])
+                assert stand.accept()
+                assert (project / "f7").read_text("utf-8") == text
+            while stand.store.numbers():
+                stand.undo()
+            assert {path.name: path.read_text("utf-8") for path in project.iterdir()} == (
+                dict.fromkeys(names, "a")
+            )

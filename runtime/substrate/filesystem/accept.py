@@ -148,6 +148,9 @@ def accept(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between the
     entry.overruled = frozenset(
         path for one in chosen if one.path in overruled for path in (one.path, host_path(one))
     )
+    found = (operation.there for operation in plan.operations)
+    originals = {one.inode: known.stands_for(one) for one in found if one is not None}
+    entry.stood_for = {now: was for now, was in originals.items() if now != was}
     number = max(store.numbers(), default=0) + 1
     if isinstance(changes, CopiedLayerChanges):
         entry.settle, entry.unsettle = changes.settlement(chosen, number, lives=lives)

@@ -38,7 +38,8 @@ class Record:
     `unsettle` what its undo has to do there.
     `clean_folders` are directories that only this change has touched: (path before, path after).
     `overruled` are paths where the host's own changes have given way; they are still the host's
-    when they are back. `copies`, which is not stored: a piece's inode -> that of what it copies.
+    when they are back. `stood_for`: the inode of what was there -> of what that was a copy of, for
+    copies alone. `copies`, which is not stored: a piece's inode -> that of what it copies.
     """
 
     def __init__(self, project: str, device: int, inode: int) -> None:
@@ -57,6 +58,7 @@ class Record:
         self.times_before: tuple[FolderTime, ...] = ()
         self.clean_folders: tuple[tuple[str, str], ...] = ()
         self.overruled: frozenset[str] = frozenset()
+        self.stood_for: dict[int, int] = {}
         self.copies: dict[int, int] = {}
 
     def write(self, directory: str) -> None:
@@ -67,7 +69,7 @@ class Record:
             "pieces_inode": self.pieces_inode, "borrowed": self.borrowed, "undoes": self.undoes,
             "made_ns": self.made_ns, "settle": self.settle,
             "unsettle": self.unsettle, "clean": self.clean_folders,
-            "overruled": sorted(self.overruled),
+            "overruled": sorted(self.overruled), "stood_for": list(self.stood_for.items()),
             "after": [[time.path, time.mtime_ns] for time in self.times_after],
             "before": [[time.path, time.mtime_ns] for time in self.times_before],
         }  # fmt: skip
@@ -108,6 +110,7 @@ def read_record(directory: str) -> Record | None:
         found.settle, found.unsettle = head["settle"], head["unsettle"]
         found.clean_folders = tuple((before, after) for before, after in head["clean"])
         found.overruled = frozenset(head.get("overruled", ()))
+        found.stood_for = dict(head.get("stood_for", ()))
         found.times_after = tuple(FolderTime(*pair) for pair in head["after"])
         found.times_before = tuple(FolderTime(*pair) for pair in head["before"])
         found.operations = tuple(operation_from(jsontext.loads(line)) for line in lines[1:])

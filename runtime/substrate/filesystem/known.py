@@ -40,10 +40,7 @@ class Known:
 
     def holds(self, status: os.stat_result) -> bool:
         """Whether this is a file as we left it."""
-        left, now = self._identities.get(status.st_ino), identity_of(status)
-        if left is None or left.inode not in self._linked:
-            return left == now
-        return left.same_content(now) and left.mode == now.mode
+        return self._knows(identity_of(status))
 
     @property
     def is_empty(self) -> bool:
@@ -59,6 +56,14 @@ class Known:
         """Whether we have left, or displaced, a file of that inode."""
         return inode in self._identities
 
+    def stands_for(self, identity: Identity) -> int:
+        """Return the inode of the file that one we have left is a copy of: its own, if of none.
+
+        To be noted while it is there: once it is gone, its inode is the next file's.
+        """
+        inode = identity.inode
+        return self._stands_for[inode] if self._knows(identity) else inode
+
     def add(
         self, identity: Identity, stands_for: int = 0, *, linked: bool = False, new: bool = False
     ) -> None:
@@ -70,7 +75,7 @@ class Known:
         inode = identity.inode
         before = self._identities.get(inode)
         if stands_for:
-            original = self._stands_for.get(stands_for, stands_for)
+            original = stands_for
         elif new and (before is None or not before.same_content(identity)):
             original = inode
         else:
@@ -86,6 +91,12 @@ class Known:
             return True
         same = left.inode in {status.st_ino, self._stands_for.get(status.st_ino, 0)}
         return same and self.holds(status)
+
+    def _knows(self, now: Identity) -> bool:
+        left = self._identities.get(now.inode)
+        if left is None or left.inode not in self._linked:
+            return left == now
+        return left.same_content(now) and left.mode == now.mode
 
     def write(self) -> None:
         """Keep everything on disk."""

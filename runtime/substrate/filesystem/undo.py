@@ -26,7 +26,7 @@ from substrate.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from substrate.filesystem.identity import Identity
@@ -116,7 +116,7 @@ def undo(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between them,
 
     def stage(pieces_fd: int) -> None:
         if not entry.borrowed:
-            _stage_copies(home, pieces_fd, entry, operations, project, warn)
+            _stage_copies(home, pieces_fd, entry, operations, project, done.stood_for, warn)
         _fill_in(operations, pieces_fd)
 
     transaction = Transaction(store, project, known, warn, progress)
@@ -234,7 +234,7 @@ def _times_now(times: Iterable[FolderTime], project: Project) -> Iterator[Folder
 
 def _stage_copies(
     home: str, pieces_fd: int, entry: Record, operations: tuple[Operation, ...],
-    project: Project, warn: Warn,
+    project: Project, stood_for: Mapping[int, int], warn: Warn,
 ) -> None:  # fmt: skip
     """Copy the pieces to the project's mount; names of one file stay names of one file.
 
@@ -269,7 +269,7 @@ def _stage_copies(
                 warn(f"{quote(operation.path)}: the {what} could not be kept")
             if staged is not None:
                 copy = os.stat(name, dir_fd=pieces_fd, follow_symlinks=False)
-                entry.copies[copy.st_ino] = staged.inode
+                entry.copies[copy.st_ino] = stood_for.get(staged.inode, staged.inode)
 
 
 def _names_that_stayed(operations: tuple[Operation, ...], project: Project) -> dict[int, str]:

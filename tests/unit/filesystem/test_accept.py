@@ -110,7 +110,9 @@ def test_copies_stand_for_the_first_original_and_are_found_without_the_rest(tmp_
     known.write()
     assert read_copies(str(tmp_path)) == {}
     known.add(TWO, 1)
-    known.add(Identity(3, 0o100644, 3, 4, 5), 2)
+    known.add(Identity(3, 0o100644, 3, 4, 5), known.stands_for(TWO))
+    # What has its number, and is not what was left, stands for nothing else.
+    assert known.stands_for(Identity(2, 0o100644, 9, 9, 9)) == 2
     # What is seen again is what it was; what is made anew may only have the number of another.
     known.add(Identity(2, 0o100600, 6, 7, 9))
     known.write()
