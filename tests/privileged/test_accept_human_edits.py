@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,8 +13,9 @@ from substrate.errors import ConflictError, SubstrateError
 from substrate.filesystem.accept import Wish
 from tests.support.accepting import ALL, Stand, differences
 from tests.support.actions import SETTINGS, changing, sequences, setups
-from tests.support.examples import examples
-from tests.support.people import marked, written_by_person
+from tests.support.dying import dies_at
+from tests.support.examples import every, examples
+from tests.support.people import HUMAN, marked, written_by_person
 
 if TYPE_CHECKING:
     from tests.support.overlay import OverlayHost
@@ -119,3 +121,38 @@ def test_an_undo_keeps_every_edit_made_after_the_accept_or_changes_nothing(
             assert differences(edited, stand.real()) == []
             return
         assert written_by_person(stand.lower) >= texts
+
+
+@pytest.mark.parametrize("edit", ["in place", "by another file", "of the mode"])
+def test_an_edit_that_an_undo_was_killed_over_is_no_less_the_persons(
+    host: OverlayHost, edit: str
+) -> None:
+    step, died, refused = 1, True, 0
+    while died:
+        with Stand(host) as stand:
+            host.act(stand.lower, [["write", "a", "before"]])
+            stand.mount()
+            stand.act([["write", "a", "accepted"]])
+            stand.unmount()
+            stand.accept()
+            host.act(stand.lower, _EDITS[edit])
+            edited = stand.real()
+            died = dies_at(step, lambda stand=stand: stand.undo(theirs=True))
+            stand.recover()
+            if stand.store.numbers():
+                assert differences(edited, stand.real(), folder_times=False) == [], step
+                with pytest.raises(ConflictError):
+                    stand.undo()
+                assert differences(edited, stand.real(), folder_times=False) == [], step
+                refused += 1
+                stand.undo(theirs=True)
+            assert Path(stand.lower, "a").read_text("utf-8") == "before"
+        step += every(2)
+    assert refused > 5
+
+
+_EDITS: dict[str, list[list[Any]]] = {
+    "in place": [["write", "a", HUMAN]],
+    "by another file": [["write", "b", HUMAN], ["rename", "b", "a"]],
+    "of the mode": [["chmod", "a", 0o600]],
+}

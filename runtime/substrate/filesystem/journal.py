@@ -38,8 +38,9 @@ class Record:
     `unsettle` what its undo has to do there.
     `clean_folders` are directories that only this change has touched: (path before, path after).
     `overruled` are paths where the host's own changes have given way; they are still the host's
-    when they are back. `stood_for`: the inode of what was there -> of what that was a copy of, for
-    copies alone. `copies`, which is not stored: a piece's inode -> that of what it copies.
+    when they are back. `given_up` are those where what has changed since gives way to an undo, and
+    is not ours if it comes back. `stood_for`: the inode of what was there -> that of what it was a
+    copy of. `copies`, which is not stored: a piece's inode -> that of what it copies.
     """
 
     def __init__(self, project: str, device: int, inode: int) -> None:
@@ -58,6 +59,7 @@ class Record:
         self.times_before: tuple[FolderTime, ...] = ()
         self.clean_folders: tuple[tuple[str, str], ...] = ()
         self.overruled: frozenset[str] = frozenset()
+        self.given_up: frozenset[str] = frozenset()
         self.stood_for: dict[int, int] = {}
         self.copies: dict[int, int] = {}
 
@@ -69,7 +71,8 @@ class Record:
             "pieces_inode": self.pieces_inode, "borrowed": self.borrowed, "undoes": self.undoes,
             "made_ns": self.made_ns, "settle": self.settle,
             "unsettle": self.unsettle, "clean": self.clean_folders,
-            "overruled": sorted(self.overruled), "stood_for": list(self.stood_for.items()),
+            "overruled": sorted(self.overruled), "given_up": sorted(self.given_up),
+            "stood_for": list(self.stood_for.items()),
             "after": [[time.path, time.mtime_ns] for time in self.times_after],
             "before": [[time.path, time.mtime_ns] for time in self.times_before],
         }  # fmt: skip
@@ -110,6 +113,7 @@ def read_record(directory: str) -> Record | None:
         found.settle, found.unsettle = head["settle"], head["unsettle"]
         found.clean_folders = tuple((before, after) for before, after in head["clean"])
         found.overruled = frozenset(head.get("overruled", ()))
+        found.given_up = frozenset(head.get("given_up", ()))
         found.stood_for = dict(head.get("stood_for", ()))
         found.times_after = tuple(FolderTime(*pair) for pair in head["after"])
         found.times_before = tuple(FolderTime(*pair) for pair in head["before"])

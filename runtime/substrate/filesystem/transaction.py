@@ -273,11 +273,12 @@ def _out_of_pending(store: Store, kept: str) -> str:
 def _know_restored(record: Record, project: Project, known: Known) -> None:
     """Keep that what is in its old place again was put there by us and not by the host."""
     operations = record.operations
+    theirs = record.given_up if record.undoes else record.overruled
     origins = {one.piece: one.path for one in operations if one.moved and one.kind == OUT}
     renames = {one.path: origins[one.piece] for one in operations if one.moved and one.kind == IN}
     for operation in operations:
         there, path = operation.there, operation.path
-        if there is None or (path in record.overruled and not record.undoes):
+        if there is None or path in theirs:
             continue
         now = project.identity(after_renames(path, renames) if operation.kind != OUT else path)
         if now is not None and there.same_content(now) and there.mode == now.mode:

@@ -107,6 +107,7 @@ def undo(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between them,
     if conflicts:
         operations = _over(operations, project)
     entry = Record(done.project, done.device, done.inode)
+    entry.given_up = frozenset(path for path, _ in conflicts)
     entry.undoes, entry.made_ns, entry.overruled = number, done.made_ns, done.overruled
     entry.settle = done.unsettle
     _plan_times(entry, done, project, known)
