@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from tests.support.accepting import ALL, Stand, differences
 from tests.support.actions import SETTINGS, changing, sequences, setups
 from tests.support.dying import dies_at
 from tests.support.examples import every, examples
-from tests.support.people import HUMAN, marked, written_by_person
+from tests.support.people import marked, written_by_person
 
 if TYPE_CHECKING:
     from tests.support.overlay import OverlayHost
@@ -137,7 +138,7 @@ def test_an_edit_that_an_undo_was_killed_over_is_no_less_the_persons(
             stand.accept()
             host.act(stand.lower, _EDITS[edit])
             edited = stand.real()
-            died = dies_at(step, lambda stand=stand: stand.undo(theirs=True))
+            died = dies_at(step, partial(stand.undo, theirs=True))
             stand.recover()
             if stand.store.numbers():
                 assert differences(edited, stand.real(), folder_times=False) == [], step
@@ -152,7 +153,7 @@ def test_an_edit_that_an_undo_was_killed_over_is_no_less_the_persons(
 
 
 _EDITS: dict[str, list[list[Any]]] = {
-    "in place": [["write", "a", HUMAN]],
-    "by another file": [["write", "b", HUMAN], ["rename", "b", "a"]],
+    "in place": [["write", "a", "a person"]],
+    "by another file": [["write", "b", "a person"], ["rename", "b", "a"]],
     "of the mode": [["chmod", "a", 0o600]],
 }

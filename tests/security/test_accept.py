@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from substrate.errors import ConflictError
+from substrate.errors import ConflictError, RefusedError
+from substrate.filesystem import accept
+from substrate.filesystem.accept import Wish
+from substrate.filesystem.plan_accept import plan_accept
 from tests.support import calls
 from tests.support.accepting import Stand
+from tests.support.copies import CopyStand
 from tests.support.desks import FILES, Desk
 from tests.support.features import requires
 from tests.support.mounts import tmpfs
-from tests.support.overlay import OverlayHost
+from tests.support.overlay import ACTIONS, OverlayHost
 from tests.support.spans import Session
 
 if TYPE_CHECKING:
@@ -96,6 +102,56 @@ class Exchanger(threading.Thread):
         self._ended.set()
         if self.is_alive():
             self.join()
+
+
+@pytest.mark.parametrize("kind", [Stand, CopyStand])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([["symlink", "s", "f"]], [["remove", "s"], ["symlink", "s", "/etc/passwd"]]),
+        ([["symlink", "s", "f"]], [["remove", "s"], ["symlink", "s", "../../f"]]),
+        ([["write", "f", "x"]], [["capable", "f"]]),
+        ([["chmod", "f", 0o711]], [["capable", "f"]]),
+    ],
+)
+def test_what_becomes_risky_while_it_is_accepted_is_not_accepted(
+    host: OverlayHost, monkeypatch: pytest.MonkeyPatch, before: list[list[Any]],
+    after: list[list[Any]], kind: type[Stand],
+) -> None:  # fmt: skip
+    with kind(host) as stand:
+        host.act(stand.lower, [["write", "f", "plain"], ["chmod", "f", 0o755]])
+        stand.mount()
+        stand.act(before)
+
+        def attacked(*arguments: Any) -> Any:
+            # A process of the world that waited for the person's look at its changes.
+            where = Path(stand.layer, "copy" if kind is CopyStand else "upper")
+            for word, name, *rest in after:
+                if word == "capable":
+                    os.setxattr(where / name, "security.capability", _CAPABLE)
+                else:
+                    ACTIONS[word](str(where / name), *rest)
+            return plan_accept(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(accept, "plan_accept", attacked)
+            said = "in the world while it was being accepted"
+            # Attributes of a layer that came after its walk are not even seen.
+            unseen = kind is Stand and after[0][0] == "capable"
+            with nullcontext() if unseen else pytest.raises(ConflictError, match=said):
+                stand.accept(Wish(), lives=True)
+        project = Path(stand.lower)
+        assert not (project / "s").is_symlink()
+        assert "security.capability" not in os.listxattr(project / "f")
+        # The control: looked at again, it is told, and only accepted with a yes.
+        with pytest.raises(RefusedError, match="can run code later"):
+            stand.accept(Wish(), lives=True)
+        assert stand.accept(Wish(allow_risky=True), lives=True)
+        assert (project / "s").is_symlink() or "security.capability" in os.listxattr(project / "f")
+
+
+# CAP_NET_RAW, permitted and effective.
+_CAPABLE = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
 
 
 def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(any_runtime: Runtime) -> None:

@@ -283,8 +283,7 @@ def test_a_command_in_the_background_cannot_drive_the_terminal(place: Place) -> 
     # It clears the screen, gives it a title and asks it where the cursor is.
     said = r"\033[2J\033]2;theirs\007\033[6n\033[31mred\033[m it\bs\n"
     (place.project / "say").write_text(f"printf '{said}'\n", "utf-8")
-    env = place.whole_environment | {"TERM": "screen", "LANG": "C.UTF-8"}
-    with Pane(place.home / "a", place.argv, place.project, env) as pane:
+    with place.pane() as pane:
         pane.wait_for_prompt()
         before = pane.title()
         pane.run("echo stays")

@@ -17,6 +17,7 @@ from substrate.filesystem.entries import DELETE, MOD, RENAME, TOUCHED, WRITE, En
 from substrate.filesystem.identity import identity_of
 from substrate.filesystem.items import Item
 from substrate.filesystem.journal import Record
+from substrate.filesystem.judged import check_judged
 from substrate.filesystem.operations import IN, SWAP
 from substrate.filesystem.pieces import link_piece
 from substrate.filesystem.plan_accept import plan_accept
@@ -169,6 +170,7 @@ def accept(  # noqa: PLR0913, PLR0917 -- the two sides, what decides between the
 
     def stage(pieces_fd: int) -> None:
         _stage(plan, project, pieces_fd, warn, told)
+        check_judged(plan.operations, pieces_fd, chosen)
 
     transaction.make(entry, plan.operations, stage, store.place(number), label)
     return number

@@ -12,7 +12,7 @@ from substrate.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _ZOMBIE = ("Z", "X")
 _CAP_SYS_ADMIN = 21
@@ -49,14 +49,24 @@ def open_pidfd(pid: int, started: int) -> int | None:
     return None
 
 
-def pidfds_of_group(group: int, session: int) -> list[int]:
-    """Return pidfds of the processes that are in a group and a session; the caller's to close."""
+def identify(find: Callable[[], Iterable[int]]) -> dict[int, int]:
+    """Return the processes that `find` finds by their pids, for `open_pidfd`: pid -> start time.
+
+    It is asked twice. The pid of one that has ended since the first time may be another's when its
+    start time is read; one that is found again with that start time is of those.
+    """
+    started = {pid: start_time(pid) for pid in find()}
+    again = set(find()) if started else set()
+    return {pid: time for pid, time in started.items() if time is not None and pid in again}
+
+
+def processes_of_group(group: int, session: int) -> list[int]:
+    """Return the pids of the processes that are in a group and a session."""
     found: list[int] = []
     for name in os.listdir("/proc"):
         status = _stat(int(name)) if name.isdigit() else None
         if status is not None and status[2:4] == [str(group), str(session)]:
-            pidfd = open_pidfd(int(name), int(status[19]))
-            found += [] if pidfd is None else [pidfd]
+            found.append(int(name))
     return found
 
 

@@ -9,7 +9,8 @@ import os
 import select
 
 from substrate.errors import SubstrateError
-from substrate.kernel import procfs, signals
+from substrate.kernel import procfs
+from substrate.world.ending import send
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -216,9 +217,7 @@ def signal_foreground(master_fd: int, leader: int, number: int) -> bool:
     except OSError:
         return False  # nobody is there any more
     if group > 0:
-        for pidfd in procfs.pidfds_of_group(group, leader):
-            signals.send_if_alive(pidfd, number)
-            os.close(pidfd)
+        send(procfs.identify(lambda: procfs.processes_of_group(group, leader)), number)
     return group > 0
 
 

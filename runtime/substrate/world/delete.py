@@ -15,6 +15,7 @@ from substrate.filesystem.removal import remove_layers
 from substrate.kernel import procfs, signals
 from substrate.record import replace
 from substrate.world import state as states
+from substrate.world.ending import send
 from substrate.world.hooks import run_late_hooks
 from substrate.world.kill import world_processes
 from substrate.world.store import World
@@ -109,8 +110,7 @@ def end_processes(state: State) -> None:
             # killed stays `creating` while its process waits at the gate.
             signals.send_if_alive(pidfd, _SIGKILL)
         else:
-            for pid in world_processes(state):
-                _kill_process(pid)
+            send(procfs.identify(lambda: world_processes(state)), _SIGKILL)
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         if not poll.poll(_DEATH_TIMEOUT_S * 1000):
@@ -119,13 +119,6 @@ def end_processes(state: State) -> None:
     finally:
         os.close(pidfd)
     _reap(state.pid)
-
-
-def _kill_process(pid: int) -> None:
-    pidfd = procfs.open_pidfd(pid, procfs.start_time(pid) or 0)
-    if pidfd is not None:
-        signals.send_if_alive(pidfd, _SIGKILL)
-        os.close(pidfd)
 
 
 def _reap(pid: int) -> None:

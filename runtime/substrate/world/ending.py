@@ -18,7 +18,7 @@ def end_world(state: State, owner: str) -> None:
     """Kill every process of a world; `owner` is its state directory. Does not wait."""
     if "pid" in state.namespaces:
         # The end of pid 1 is the end of all.
-        _send([state.pid], _SIGKILL)
+        send({state.pid: state.start_time}, _SIGKILL)
         return
     from substrate.world.kill import kill_all
 
@@ -31,19 +31,21 @@ def end_tree(pid: int) -> None:
     They are stopped first, so that nobody is born meanwhile. A daemon that has already become a
     child of the world's first process is not among them.
     """
-    known: set[int] = set()
+    known: dict[int, int] = {}
     for _ in range(_ROUNDS):
-        found = {pid, *procfs.descendants(pid)} - known
-        if not found:
+        found = procfs.identify(lambda: {pid, *procfs.descendants(pid)})
+        new = {one: found[one] for one in found.keys() - known.keys()}
+        if not new:
             break
-        _send(found, _SIGSTOP)
-        known |= found
-    _send(known, _SIGKILL)
+        send(new, _SIGSTOP)
+        known |= new
+    send(known, _SIGKILL)
 
 
-def _send(pids: set[int] | list[int], number: int) -> None:
-    for pid in pids:
-        pidfd = procfs.open_pidfd(pid, procfs.start_time(pid) or 0)
+def send(processes: dict[int, int], number: int) -> None:
+    """Send a signal to processes given as pid -> start time, to those that have not ended."""
+    for pid, started in processes.items():
+        pidfd = procfs.open_pidfd(pid, started)
         if pidfd is not None:
             signals.send_if_alive(pidfd, number)
             os.close(pidfd)

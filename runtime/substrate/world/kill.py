@@ -58,8 +58,8 @@ def kill_all(state: State, owner: str, signal: int) -> None:
 
         if signal_all(state, owner, signal):
             return
-    for pid in world_processes(state, owner):
-        _send(pid, procfs.start_time(pid), signal)
+    for pid, started in procfs.identify(lambda: world_processes(state, owner)).items():
+        _send(pid, started, signal)
 
 
 def world_processes(state: State, owner: str = "") -> list[int]:
@@ -85,9 +85,9 @@ def world_processes(state: State, owner: str = "") -> list[int]:
     return [state.pid]
 
 
-def _send(pid: int, started: int | None, signal: int) -> bool:
+def _send(pid: int, started: int, signal: int) -> bool:
     """Signal the very process that started then; False when it is gone."""
-    pidfd = procfs.open_pidfd(pid, started) if started else None
+    pidfd = procfs.open_pidfd(pid, started)
     if pidfd is None:
         return False
     try:

@@ -155,3 +155,21 @@ def test_a_process_file_is_written_in_one_piece(monkeypatch: pytest.MonkeyPatch)
 def test_a_process_file_of_nobody_cannot_be_written() -> None:
     with pytest.raises(FileNotFoundError):
         procfs.write_process_file(2**22 + 1, "comm", "x")
+
+
+def test_a_process_that_has_got_the_pid_of_one_that_was_found_is_none_of_those() -> None:
+    ours, other = (subprocess.Popen(["/bin/sleep", "60"]) for _ in range(2))
+    try:
+        # It had the other's pid when it was looked for, and has ended.
+        answers = iter([{ours.pid, other.pid}, {ours.pid}])
+        found = procfs.identify(lambda: next(answers))
+        assert found.keys() == {ours.pid}
+        pidfd = procfs.open_pidfd(ours.pid, found[ours.pid])
+        assert pidfd is not None
+        os.close(pidfd)
+        # Nor is one that has got it only after it was looked for.
+        assert procfs.open_pidfd(ours.pid, found[ours.pid] - 1) is None
+    finally:
+        for process in (ours, other):
+            process.kill()
+            process.wait()
