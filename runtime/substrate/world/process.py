@@ -140,7 +140,9 @@ class Started:
 
     def close(self) -> None:
         """Close what is open, for a process that was reaped elsewhere."""
-        os.close(self.pidfd)
+        with self._reaping:
+            os.close(self.pidfd)
+            self.pidfd = -1
         if self.master_fd >= 0:
             os.close(self.master_fd)
 
