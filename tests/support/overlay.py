@@ -163,6 +163,19 @@ def _chmod(path: str, mode: int) -> None:
         os.chmod(path, mode)
 
 
+def _move(path: str, other: str) -> None:
+    shutil.move(path, other, copy_function=_copy)
+
+
+def _copy(path: str, other: str) -> None:
+    """Copy a file as mv(1) would: what is read from a device like /dev/zero has no end."""
+    status = os.lstat(path)
+    if stat.S_ISCHR(status.st_mode):
+        os.mknod(other, status.st_mode, status.st_rdev)
+    else:
+        shutil.copy2(path, other, follow_symlinks=False)
+
+
 def _exchange(path: str, other: str) -> None:
     aside = path + "~"
     os.rename(path, aside)
@@ -180,7 +193,7 @@ ACTIONS: dict[str, Callable[..., object]] = {
     "rmdir": os.rmdir,
     "unlink": os.unlink,
     "rename": os.rename,
-    "move": shutil.move,
+    "move": _move,
     "exchange": _exchange,
     "chmod": _chmod,
     "chown": lambda p, uid, gid: os.chown(p, uid, gid, follow_symlinks=False),

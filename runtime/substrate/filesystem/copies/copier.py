@@ -23,7 +23,7 @@ from substrate.record import record, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from substrate.filesystem.copies.derived import Derived
     from substrate.filesystem.copies.folders import Aside, Found, Read
@@ -69,6 +69,8 @@ class Copying:
         self.left: set[str] = set()
         self.own: set[str] = set()
         self.is_idle = True
+        # As `Derived` has it, where that was told.
+        self.in_place: dict[str, str] = {} if changed is None else changed.in_place
         self._changed = changed
         self._intents = intents
         self._source = source
@@ -79,7 +81,8 @@ class Copying:
         # Path in the copy -> what the project's file is known to have been.
         self._found: Found = {}
         self._folders: dict[str, tuple[Folder, Metadata]] = {}
-        self._waiting: list[tuple[Folder, Folder, str]] = []
+        # What the project has, None for what it has no more, and what the copy has.
+        self._waiting: list[tuple[Folder | None, Folder]] = []
         # File of the project -> one name of its copy, and as what it was copied.
         self._links: dict[tuple[int, int], tuple[Folder, str, Read]] = {}
         self._began_ns = stamp_ns()
@@ -88,15 +91,12 @@ class Copying:
 
     def whole(self) -> Found:
         """Make the whole copy."""
-        self._waiting.append((self._source.root, self._target.root, ""))
+        self._waiting.append((self._source.root, self._target.root))
         return self._run()
 
     def one(self, path: str, origin: str) -> Found:
         """Make one place of the copy what is at `origin`."""
-        *parents, name = path.split("/")
-        place = self._target.root
-        for parent in parents:
-            place = place.child(parent)
+        place, name = self._place(path)
         # It keeps what is its own.
         self.own.add(place.path)
         self._take_out(place, name)
@@ -125,13 +125,35 @@ class Copying:
         found, self._found = self._found, {}
         return found
 
+    def unlink(self, path: str) -> None:
+        """Take one name of a file out of the copy, in which another one has what it holds."""
+        folder, name = self._place(path)
+        mode = stat.S_IMODE(folder.status().st_mode)
+        is_closed = mode & _OWNER_ALL != _OWNER_ALL
+        if is_closed:
+            set_mode(folder.fd(), "", mode | _OWNER_ALL)
+        self._take_out(folder, name)
+        if is_closed:
+            set_mode(folder.fd(), "", mode)
+
+    def _place(self, path: str) -> tuple[Folder, str]:
+        *parents, name = path.split("/")
+        place = self._target.root
+        for parent in parents:
+            place = place.child(parent)
+        return place, name
+
     def _run(self) -> Found:
         while self._waiting:
-            source, target, path = self._waiting.pop()
+            source, target = self._waiting.pop()
+            path = target.path
             try:
-                self._visit(source, target, path)
+                if source is None:
+                    self._shed(target)
+                else:
+                    self._visit(source, target)
             except PermissionError as error:
-                refuse(source.path, error.strerror or "")
+                refuse(path if source is None else source.path, error.strerror or "")
             except OSError as error:
                 if not is_gone(error) or not path:
                     raise
@@ -151,9 +173,9 @@ class Copying:
         found, self._found, self._folders = self._found, {}, {}
         return found
 
-    def _visit(self, source: Folder, target: Folder, path: str) -> None:
+    def _visit(self, source: Folder, target: Folder) -> None:
         """Take over a directory whose copy is there."""
-        status = source.status()
+        path, status = target.path, source.status()
         entries = source.entries()
         self._take_in(source, target, path, status)
         present = dict(target.entries())
@@ -180,22 +202,38 @@ class Copying:
             set_mode(target.fd(), "", _OWNER_ALL)
 
     def _leave(
-        self, source: Folder, target: Folder, name: str, found: os.stat_result | None
+        self, source: Folder | None, target: Folder, name: str, found: os.stat_result | None
     ) -> None:
         """Let a change of the world's be, but for what the host has in a directory of both."""
-        assert self._changed is not None  # noqa: S101 -- the caller has looked
         path = target.path_of(name)
-        here, row = self._changed.raw.get(path), self._old.rows.get(path)
-        if (
-            found is not None and stat.S_ISDIR(found.st_mode)
-            and here is not None and row is not None and row.is_folder
-            and row.inode == here.st_ino
-            and not self._manner.is_denied(source.path_of(name))
-        ):  # fmt: skip
-            self.own.add(path)
-            self._waiting.append((source.child(name), target.child(name), path))
-        else:
+        if not self._is_in_place(path) or (
+            source is not None and self._manner.is_denied(source.path_of(name))
+        ):
             self.left.add(path)
+            return
+        self.own.add(path)
+        there = None
+        if source is not None and found is not None and stat.S_ISDIR(found.st_mode):
+            there = source.child(name)
+        self._waiting.append((there, target.child(name)))
+
+    def _is_in_place(self, path: str) -> bool:
+        """Whether a directory is where it was, whatever the world has changed in it."""
+        assert self._changed is not None  # noqa: S101 -- the caller has looked
+        here, row = self._changed.raw.get(path), self._old.rows.get(path)
+        if here is None or row is None or not row.is_folder:
+            return False
+        return row.inode == here.st_ino
+
+    def _shed(self, target: Folder) -> None:
+        """Leave of a directory that the host has removed what the world has changed in it."""
+        assert self._changed is not None  # noqa: S101 -- without changes nothing is left
+        listed = self._changed.entries.get(target.path, {})
+        for name, _ in target.entries():
+            if name not in listed:
+                self._take_out(target, name)
+        for name in listed:
+            self._leave(None, target, name, None)
 
     def _will_finish(self, source: Folder, target: Folder) -> None:
         self.is_idle = False
@@ -212,12 +250,29 @@ class Copying:
         self.is_idle = False
         path = folder.path_of(name)
         self._intend(path)
-        row = self._old.rows.get(path)
-        if row is not None and not row.is_folder:
-            # A change of one name's shows in the inode, which the others have too.
-            for other in self._old.paths_of(row.inode, row.birth_ns):
+        if self._intents is not None:
+            for other in self._names_of_unchanged(path):
                 self._intend(other)
         self._aside.put(folder, name)
+
+    def _names_of_unchanged(self, path: str) -> Iterator[str]:
+        """Yield other names of what is to be taken out, where the world has changed nothing.
+
+        That one goes shows in the inode, and would pass for a change of the world's under them.
+        """
+        old = self._old
+        row, inside = old.rows.get(path), [path]
+        if row is not None and row.is_folder:
+            inside = old.below(path)
+        for one in inside:
+            row = old.rows.get(one)
+            if row is None or row.is_folder:
+                continue
+            for other in old.paths_of(row.inode, row.birth_ns):
+                where = self.in_place.get(other, other)
+                found = self._target.find(where) if other != one else None
+                if found is not None and row.is_copy(found[2]):
+                    yield where
 
     def _entry(
         self, source: Folder, name: str, status: os.stat_result, target: Folder, to: str,
@@ -232,7 +287,7 @@ class Copying:
             if is_denied:
                 self._found[path] = ()
             elif stat.S_ISDIR(status.st_mode):
-                self._waiting.append((source.child(name), target.child(to), path))
+                self._waiting.append((source.child(name), target.child(to)))
             else:
                 self._keep(target, to, status)
             return
@@ -248,7 +303,7 @@ class Copying:
             self._cover(target, to, status)
         elif stat.S_ISDIR(status.st_mode):
             os.mkdir(to, 0o700, dir_fd=target.fd())
-            self._waiting.append((source.child(name), target.child(to), path))
+            self._waiting.append((source.child(name), target.child(to)))
         else:
             self._copy(source, name, status, target, to)
 
@@ -287,7 +342,7 @@ class Copying:
         if copied is None:
             return
         if stat.S_ISDIR(copied.st_mode):
-            self._waiting.append((source.child(name), target.child(to), target.path_of(to)))
+            self._waiting.append((source.child(name), target.child(to)))
             return
         found = self._note(target.path_of(to), copied)
         if copied.st_nlink > 1:

@@ -8,45 +8,32 @@ moves are exact, and so are those of files, whatever was written to them since.
 
 from __future__ import annotations
 
-import os
 import stat
 
 from substrate.filesystem.compare import Unreadable, digest
 from substrate.filesystem.copies.intents import is_within
+from substrate.filesystem.copies.marks import NO_MARK, WHITEOUT, Mark
 from substrate.filesystem.copies.owners import with_owner
 from substrate.filesystem.descriptors import is_gone
 from substrate.filesystem.items import Item
 from substrate.kernel.files import birth_ns
-from substrate.record import record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
+
     from substrate.filesystem.copies.intents import Places
     from substrate.filesystem.copies.table import Row, Table
     from substrate.filesystem.descriptors import Folder, Tree
 
-# Stands for a name that is gone. By identity: a world may make a real device of that number.
-WHITEOUT = os.stat_result((stat.S_IFCHR, *(0,) * 18))
-
-
-@record
-class Mark:
-    """What an overlay would have noted of one entry.
-
-    `redirect` is where it was, "" for at its own place. `origin` is the project's inode it was
-    made from, 0 for none known; `together`: the changes are those of all names of a file.
-    """
-
-    redirect: str = ""
-    origin: int = 0
-    together: bool = False
-
-
-NO_MARK = Mark()
-
 
 class Derived:
-    """The entries of the layer by directory, their marks by path; `raw` are the copy's own."""
+    """The entries of the layer by directory, their marks by path; `raw` are the copy's own.
+
+    `in_place`: path before -> path in the copy, of files that are where they were, or in a
+    directory that was moved. `unlinked`: path in the copy -> path before, of names that the host
+    has removed of a file that the world changed. They are in no directory of the layer.
+    """
 
     def __init__(self, table: Table) -> None:
         self.table = table
@@ -54,6 +41,8 @@ class Derived:
         self.marks: dict[str, Mark] = {}
         self.raw: dict[str, os.stat_result] = {}
         self.births: dict[str, int] = {}
+        self.in_place: dict[str, str] = {}
+        self.unlinked: dict[str, str] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -76,13 +65,14 @@ class Derived:
         return with_owner(status, *self.table.shift.back(status.st_uid, status.st_gid))
 
 
-def derive(tree: Tree, table: Table, intents: Places) -> Derived:
+def derive(tree: Tree, table: Table, intents: Places, project: Tree | None = None) -> Derived:
     """Return the layer of a copy; the world may be running. Raises `OSError`.
 
-    `intents` are places whose changes are not the world's.
+    `intents` are places whose changes are not the world's. Without the project, names that the
+    host has removed of changed files are in the layer.
     """
     walk = _Deriving(tree, table, intents)
-    walk.run()
+    walk.run(project)
     return walk.derived
 
 
@@ -96,10 +86,12 @@ class _Deriving:
         self._folders: dict[str, tuple[os.stat_result, Row | None]] = {}
         # Inode -> new paths of a file that was somewhere else before.
         self._moved: dict[int, list[str]] = {}
-        self._in_place: set[str] = set()
+        self._in_place = self.derived.in_place
+        # Inode -> all paths before, of changed files with several names.
+        self._several: dict[int, list[str]] = {}
         self._waiting: list[tuple[Folder, str]] = []
 
-    def run(self) -> None:
+    def run(self, project: Tree | None) -> None:
         """Walk over everything."""
         root = self._tree.root
         self._folders[""] = root.status(), self._rows.get("")
@@ -114,6 +106,8 @@ class _Deriving:
                     raise
         for inode, paths in self._moved.items():
             self._redirect(inode, sorted(paths))
+        if project is not None and self._several:
+            self._leave_out_unlinked(project)
         for path in [path for path in self.derived.entries if path]:
             self._add_folders(path)
 
@@ -126,8 +120,8 @@ class _Deriving:
             row = self._rows.get(before)
             if stat.S_ISDIR(status.st_mode):
                 self._folder(folder, name, status, before, row)
-            elif row is not None and row.is_copy(status) and _holds(folder, name, status, row):
-                self._in_place.add(before)
+            elif row is not None and row.is_copy(status) and holds(folder, name, status, row):
+                self._in_place[before] = folder.path_of(name)
             else:
                 self._file(folder, name, status, before, row)
         for name in self.derived.table.children(origin):
@@ -158,8 +152,10 @@ class _Deriving:
     ) -> None:
         path = folder.path_of(name)
         paths = self._known(folder, name, status)
+        if len(paths) > 1:
+            self._several[status.st_ino] = paths
         if before in paths:
-            self._in_place.add(before)
+            self._in_place[before] = path
         elif paths:
             row = self._rows[paths[0]]
             self._moved.setdefault(status.st_ino, []).append(path)
@@ -194,6 +190,31 @@ class _Deriving:
             moved = number < len(gone)
             self.derived.marks[path] = Mark("/" + gone[number], mark.origin) if moved else NO_MARK
 
+    def _leave_out_unlinked(self, project: Tree) -> None:
+        """Take out of the layer what the host has removed and the world has under another name."""
+        from substrate.filesystem.copies.unlinked import Names
+
+        derived = self.derived
+        names = Names(derived, self._tree, project, self._foreign)
+        for inode, before in self._several.items():
+            here = {name: self._in_place[name] for name in before if name in self._in_place}
+            gone = names.removed(before, here, self._moved.get(inode, ()))
+            for name in gone:
+                path = here[name]
+                derived.unlinked[path] = name
+                self._take_off(path)
+            left = here.keys() - set(gone)
+            if gone and len(left) == 1:
+                path = here[left.pop()]
+                derived.marks[path] = Mark("", derived.mark_of(path).origin)
+
+    def _take_off(self, path: str) -> None:
+        folder, _, name = path.rpartition("/")
+        listed = self.derived.entries.get(folder, {})
+        listed.pop(name, None)
+        if not listed:
+            self.derived.entries.pop(folder, None)
+
     def _add(self, path: str, status: os.stat_result, row: Row | None) -> None:
         parent, _, name = path.rpartition("/")
         self.derived.raw[path] = status
@@ -215,7 +236,7 @@ class _Deriving:
             path = parent
 
 
-def _holds(folder: Folder, name: str, status: os.stat_result, row: Row) -> bool:
+def holds(folder: Folder, name: str, status: os.stat_result, row: Row) -> bool:
     """Whether a file holds what it did, where that has to be read."""
     return not row.digest or row.digest == digest_of(folder, name, status)
 

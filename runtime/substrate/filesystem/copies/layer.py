@@ -6,8 +6,9 @@ import errno
 import os
 import stat
 
-from substrate.filesystem.copies.derived import WHITEOUT, Derived, derive
+from substrate.filesystem.copies.derived import Derived, derive
 from substrate.filesystem.copies.intents import read_intents
+from substrate.filesystem.copies.marks import PREFIX, WHITEOUT
 from substrate.filesystem.copies.table import TABLE, read_table
 from substrate.filesystem.descriptors import Folder, Tree
 from substrate.filesystem.diff import Changes
@@ -17,13 +18,9 @@ from substrate.filesystem.merged import Merged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from substrate.filesystem.copies.derived import Mark
+    from substrate.filesystem.copies.marks import Mark
     from substrate.filesystem.items import Item
     from substrate.filesystem.merged import Part
-
-# Of the attributes that would be an overlay's own: in a copy nothing hides, and all that a world
-# gives a file shows. Like those of root's overlays, they lead to where something was.
-PREFIX = "trusted.substrate.copy."
 
 
 class CopiedFolder(Folder):
@@ -156,11 +153,12 @@ class CopiedChanges(Changes):
 
     def _open(self) -> dict[int, Item]:
         (copy,), (project,) = self._uppers, self._lowers
+        below = Tree(project)
+        self._trees.append(below)
         with Tree(copy) as plain:
             table = read_table(os.path.join(self._directory, TABLE))
-            self.derived = derive(plain, table, read_intents(self._directory))
+            self.derived = derive(plain, table, read_intents(self._directory), below)
         tree = CopiedTree(copy, self.derived)
         self._trees.append(tree)
-        self._trees.append(Tree(project))
-        self.merged = CopiedMerged(tree, self._trees[-1])
+        self.merged = CopiedMerged(tree, below)
         return {}

@@ -13,16 +13,18 @@ from substrate.filesystem.copies.copier import Copying, Manner
 from substrate.filesystem.copies.derived import derive
 from substrate.filesystem.copies.folders import Aside, read_back
 from substrate.filesystem.copies.intents import Intents, forget_intents, is_within, read_intents
-from substrate.filesystem.copies.table import TABLE, Table
+from substrate.filesystem.copies.table import TABLE, Table, seen
 from substrate.filesystem.descriptors import Tree
 from substrate.filesystem.layers import COPY
 from substrate.kernel.files import sync_filesystem
 from substrate.printable import quote
+from substrate.record import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from substrate.filesystem.copies.derived import Derived
     from substrate.filesystem.copies.discard import Place
     from substrate.filesystem.copies.table import Row
 
@@ -52,20 +54,22 @@ def update_copy(project: str, directory: str, old: Table, manner: Manner) -> Non
     `make_copy` does.
     """
     unfinished = read_intents(directory)
-    with Tree(os.path.join(directory, COPY)) as plain:
-        changed = derive(plain, old, unfinished)
+    changed = _changed(project, directory, old)
     with _opened(project, directory) as (source, target, aside), _told(project, directory):
         copying = Copying(source, target, aside, old, manner, Intents(directory), changed)
         copying.own |= {""} if changed.has_root() else set()
         found = copying.whole()
+        _unlink(copying, changed, copying.left)
         if copying.is_idle and not any(unfinished):
             return
+        gone = set(changed.unlinked.values())
         rows = {
             path: row
             for path, row in old.rows.items()
-            if path in copying.own or is_within(path, copying.left)
+            if path in copying.own or (is_within(path, copying.left) and path not in gone)
         }
         aside.remove()
+        rows = _settled(rows, directory, target, changed.in_place)
         rows |= read_back(target, found, "", "")
         _finish(directory, target, Table(rows, manner.shift))
 
@@ -77,9 +81,13 @@ def restore(
 
     An interrupted call is completed by another. Raises as `make_copy` does.
     """
+    changed = _changed(project, directory, old)
     with _opened(project, directory) as (source, target, aside):
         making = Copying(source, target, aside, old, manner, Intents(directory))
+        making.in_place = changed.in_place
         with _told(project, directory):
+            # Another name may be among the places, and what they had be told as new under these.
+            _unlink(making, changed)
             new: dict[str, Row] = {}
             replaced: set[str] = set()
             for path, origin, only_metadata in places:
@@ -90,8 +98,36 @@ def restore(
                     found = making.one(path, origin)
                     new |= read_back(target, found, path, origin)
                     replaced.add(origin)
+            replaced.update(changed.unlinked.values())
             kept = {path: row for path, row in old.rows.items() if not is_within(path, replaced)}
+            aside.remove()
+            kept = _settled(kept, directory, target, changed.in_place)
             _finish(directory, target, Table(kept | new, manner.shift))
+
+
+def _changed(project: str, directory: str, old: Table) -> Derived:
+    with Tree(os.path.join(directory, COPY)) as plain, Tree(project) as source:
+        return derive(plain, old, read_intents(directory), source)
+
+
+def _unlink(copying: Copying, changed: Derived, places: set[str] | None = None) -> None:
+    """Take names out that the host has removed: all, or those in some places."""
+    for path in changed.unlinked:
+        if places is None or is_within(path, places):
+            copying.unlink(path)
+
+
+def _settled(
+    rows: dict[str, Row], directory: str, target: Tree, in_place: dict[str, str]
+) -> dict[str, Row]:
+    """Return rows that stay, as the files are by now of which other names were taken out."""
+    noted, _ = read_intents(directory)
+    for path in rows.keys() & in_place.keys():
+        if is_within(in_place[path], noted):
+            found = target.find(in_place[path])
+            if found is not None and found[2].st_ino == rows[path].inode:
+                rows[path] = replace(rows[path], copied=seen(found[2]))
+    return rows
 
 
 def _make(

@@ -102,6 +102,17 @@ class Table:
                     self._children.setdefault(parent, []).append(name)
         return self._children.get(folder, [])
 
+    def below(self, folder: str) -> list[str]:
+        """Return every path there was in a directory, at any depth."""
+        found: list[str] = []
+        waiting = [folder]
+        while waiting:
+            above = waiting.pop()
+            inside = [f"{above}/{name}" if above else name for name in self.children(above)]
+            found += inside
+            waiting += inside
+        return found
+
     def paths_of(self, inode: int, birth_ns: int) -> list[str]:
         """Return where a file of the copy was, sorted: nowhere when it was made since.
 
