@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.accepting import differences
+from tests.support.accepting import TICK_S, differences
 from tests.support.copies import CopyStand
 from tests.support.dying import at_each_step, dies_at
 from tests.support.killed import accept_is_killed, prepared, undo_is_killed
@@ -77,3 +79,53 @@ def test_an_update_killed_at_any_step_makes_nothing_of_the_hosts_a_change_of_the
         return died, "updated"
 
     assert at_each_step(attempt, 3).total() > 5
+
+
+def test_an_update_killed_at_any_step_keeps_what_the_world_wrote_to_a_file_with_several_names(
+    host: OverlayHost,
+) -> None:
+    setup = [
+        ["write", "a", "one"], ["link", "a", "b"], ["mkdir", "d"], ["link", "a", "d/c"],
+        ["write", "x", "two"], ["link", "x", "d/y"], ["mkdir", "m"], ["link", "x", "m/z"],
+    ]  # fmt: skip
+    edits = [["unlink", "a"], ["remove", "d"], ["unlink", "x"], ["write", "new", "n"]]
+
+    def attempt(step: int) -> tuple[bool, str]:
+        with CopyStand(host) as stand:
+            host.act(stand.lower, setup)
+            stand.mount()
+            stand.act([["append", "b", "more"], ["write", "d/own", "own"], ["rename", "m", "n"]])
+            host.act(stand.lower, edits)
+            time.sleep(TICK_S)
+            diff = stand.diff()
+            assert diff == ["mod  b", "write  d", "write  d/own", "rename m n"]
+            died = dies_at(step, stand.update)
+            assert stand.diff() == diff, step
+            stand.update()
+            assert stand.diff() == diff, step
+            assert sorted(stand.seen()) == [".", "b", "d", "d/own", "n", "n/z", "new"]
+            assert os.stat(f"{stand.layer}/copy/b").st_size == len("onemore")
+            # What went of its other names is no change of this one.
+            host.act(stand.lower, [["unlink", "m/z"]])
+            assert stand.diff() == diff, step
+        return died, "updated"
+
+    assert at_each_step(attempt, 2).total() > 5
+
+
+def test_a_discard_of_one_name_killed_at_any_step_keeps_what_was_written_under_another(
+    host: OverlayHost,
+) -> None:
+    def attempt(step: int) -> tuple[bool, str]:
+        with CopyStand(host) as stand:
+            host.act(stand.lower, [["write", "a", "one"], ["link", "a", "b"]])
+            stand.mount()
+            stand.act([["file", "b", "other"], ["append", "a", "more"]])
+            died = dies_at(step, lambda: stand.discard(["b"]))
+            assert "mod  a" in stand.diff(), step
+            stand.update()
+            assert "mod  a" in stand.diff(), step
+            assert os.stat(f"{stand.layer}/copy/a").st_size == len("onemore")
+        return died, "discarded"
+
+    assert at_each_step(attempt).total() > 5

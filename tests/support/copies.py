@@ -77,6 +77,12 @@ class CopyStand(Stand):
         """Return what the world sees."""
         return self.host.snapshot(f"{self.layer}/copy")
 
+    def moved(self) -> list[str]:
+        """Return the paths of what the world has moved, also where that is told otherwise."""
+        with CopiedChanges(self.layer, self.lower) as changes:
+            marks = changes.derived.marks
+            return [path for path, mark in marks.items() if mark.redirect]
+
     def links_seen(self) -> set[frozenset[str]]:
         """Return the names of each file that the world sees under several."""
         return self.host.links(f"{self.layer}/copy")
