@@ -183,6 +183,22 @@ def test_a_person_s_edits_show_in_the_world_where_it_has_changed_nothing(
     assert (project / "mine/w").read_text("utf-8") == "w\n"
 
 
+def test_directory_that_the_world_has_closed_stays_as_it_is_and_keeps_nobody_off(
+    any_runtime: Runtime,
+) -> None:
+    session = overlaid(any_runtime, {})
+    session.span("s1", "echo mine >d/mine; chmod 500 d").ok()
+    for name in ("d/hosts", "hosts"):
+        path = session.project / name
+        path.write_text("hosts\n", "utf-8")
+        os.chown(path, any_runtime.uid, any_runtime.gid)
+    assert session.span("s2", "cat hosts; chmod 755 d").ok().stdout == "hosts\n"
+    assert any_runtime("diff", "w").ok().stdout.splitlines() == ["+ d/mine"]
+    assert session.span("s3", "cat d/hosts d/mine").ok().stdout == "hosts\nmine\n"
+    any_runtime("accept", "w").ok()
+    assert (session.project / "d/hosts").read_text("utf-8") == "hosts\n"
+
+
 def test_processes_that_live_keep_the_copy_they_have(runtime: Runtime) -> None:
     session = Session(runtime, FILES, idle=False)
     (session.project / "d/b").write_text("edited\n", "utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -140,3 +141,62 @@ def test_second_accept_keeps_what_the_first_world_changed_alone_or_changes_nothi
             assert host.snapshot(first.lower) == accepted
             return
         assert written_by_person(first.lower) >= texts
+
+
+BOTH = [
+    ["mkdir", "d"], ["write", "d/x", "one"], ["write", "d/y", "two"], ["mkdir", "e"],
+    ["write", "e/z", "three"], ["write", "f", "four"], ["write", "g", "five"],
+]  # fmt: skip
+# What the first world does, and whether that has to be found by what was in the directories.
+IN_USE: dict[str, list[list[list[Any]]]] = {
+    "two directories change places": [[["exchange", "d", "e"]]],
+    "and files of theirs change": [
+        [["exchange", "d", "e"]], [["append", "d/z", "1"], ["append", "e/x", "2"]],
+    ],
+    "a directory and a file change places": [[["exchange", "d", "f"]]],
+    "and a file in it changes": [[["exchange", "d", "f"], ["append", "f/x", "1"]]],
+    "a directory takes the place of a file": [[["unlink", "g"], ["rename", "d", "g"]]],
+    "a directory goes into another": [[["rename", "e", "d/e"]]],
+    "a new directory takes the place of one": [[["rename", "d", "h"], ["mkdir", "d"]]],
+    "two files change places": [[["exchange", "f", "g"]]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("word", ["nothing", "append", "unlink", "rename"])
+@pytest.mark.parametrize("name", IN_USE)
+def test_fork_sees_what_it_saw_after_the_first_accept_and_meets_no_conflict(
+    host: OverlayHost, name: str, word: str
+) -> None:
+    with project(host, BOTH) as first:
+        for actions in IN_USE[name]:
+            first.span(actions)
+        fork = first.fork("fork")
+        files = [path for path, one in fork.seen().items() if one[0][0] == stat.S_IFREG]
+        more = {"append": ["6"], "rename": ["{}-moved"]}.get(word, [])
+        if word != "nothing":
+            fork.span([[word, path, *(one.format(path) for one in more)] for path in files])
+        seen = fork.seen()
+        first.accept()
+        fork.mend()
+        assert differences(seen, fork.seen(), untimed=seen.keys()) == []
+        fork.accept()
+        assert differences(seen, host.snapshot(first.lower), untimed=seen.keys()) == []
+
+
+def test_where_layers_stand_in_each_other_s_way_the_second_accept_changes_nothing(
+    host: OverlayHost,
+) -> None:
+    with project(host, BOTH) as first:
+        first.span([["mkdir", "d/s"]])
+        first.span([["exchange", "d", "e"]])
+        first.span([["write", "e/s/n", "new"]])
+        fork = first.fork("fork")
+        first.accept()
+        accepted = host.snapshot(first.lower)
+        fork.mend()
+        if host.rootless:
+            fork.accept()
+        else:
+            with pytest.raises(ConflictError):
+                fork.accept()
+        assert differences(accepted, host.snapshot(first.lower)) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -77,11 +78,21 @@ class CopyStand(Stand):
         """Return what the world sees."""
         return self.host.snapshot(f"{self.layer}/copy")
 
-    def moved(self) -> list[str]:
-        """Return the paths of what the world has moved, also where that is told otherwise."""
-        with CopiedChanges(self.layer, self.lower) as changes:
-            marks = changes.derived.marks
-            return [path for path, mark in marks.items() if mark.redirect]
+    def apart(self) -> bool:
+        """Whether the world has moved something, or has its own directory where the host has one.
+
+        As they are on the host, such directories do not show in it.
+        """
+        changes = CopiedChanges(self.layer, self.lower)
+        with changes:
+            derived = changes.derived
+            rows = derived.table.rows
+            return any(mark.redirect for mark in derived.marks.values()) or any(
+                os.path.isdir(f"{self.lower}/{path}")
+                and stat.S_ISDIR(status.st_mode)
+                and (path not in rows or rows[path].inode != status.st_ino)
+                for path, status in derived.raw.items()
+            )
 
     def links_seen(self) -> set[frozenset[str]]:
         """Return the names of each file that the world sees under several."""

@@ -26,6 +26,7 @@ from substrate.filesystem.mending import mend
 from substrate.filesystem.owners import Owners
 from substrate.filesystem.project import Project
 from substrate.filesystem.replica import Replica
+from substrate.filesystem.shown import shown_below_moved, write_shown
 from substrate.filesystem.since import write_since
 from substrate.filesystem.undo import finish
 from tests.support.accepting import ALL, TICK_S, ignore_progress
@@ -123,11 +124,13 @@ class StackedWorld:
                 content[other.name(number)] = contents_below(changes.merged, level, files)
         names = tuple(other.name(number) for number in range(other.count + 1))
         write_inherited(other.data, Inherited(names, content))
+        with Stack(other.uppers, [self.lower], self.host.prefix) as merged:
+            write_shown(other.data, shown_below_moved(merged))
         return other
 
     def mend(self) -> None:
         """Find again what another world's accept has moved."""
-        mend(self.uppers, [self.lower], self.host.prefix)
+        mend(self.uppers, [self.lower], self.host.prefix, self.data)
 
     def accept(self) -> None:
         """Accept everything."""

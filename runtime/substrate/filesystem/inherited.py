@@ -15,6 +15,7 @@ from substrate.filesystem.compare import Unreadable, same_content, same_metadata
 from substrate.filesystem.descriptors import Tree
 from substrate.filesystem.items import Item
 from substrate.filesystem.merged import Merged, as_item
+from substrate.filesystem.shown import NOTHING, identity, read_shown
 from substrate.record import record
 
 TYPE_CHECKING = False
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from substrate.filesystem.merged import Hit
     from substrate.filesystem.project import Project
+    from substrate.filesystem.shown import Shown
 
 INHERITED_FILE = "inherited.json"
 
@@ -116,36 +118,57 @@ def contents_below(
     return found
 
 
+def names_of_inherited(merged: Merged, data: str, inherited: Inherited) -> list[str]:
+    """Return the name of each layer that a fork began with, "" for its own, the topmost first.
+
+    As far as they are still there: they may have been dropped, or joined with later ones.
+    """
+    known = {os.path.join(data, layer, "upper"): layer for layer in inherited.layers}
+    return [known.get(tree.path, "") for tree in merged.trees[: merged.uppers]]
+
+
 class HostView:
     """Answers whether the host has at a path just what a fork inherited there."""
 
     def __init__(self, merged: Merged, data: str) -> None:
         self._merged = merged
+        self._data = data
+        self._shown: Shown | None = None
         self._inherited = read_inherited(data)
         self._level = merged.uppers
         if self._inherited is None:
             return
-        # As far as they are still there: they may have been dropped, or joined with later ones.
-        known = {os.path.join(data, layer, "upper"): layer for layer in self._inherited.layers}
-        names = [known.get(tree.path, "") for tree in merged.trees[: merged.uppers]]
-        self._level = next((at for at, name in enumerate(names) if name), merged.uppers)
-        self._names = names
+        self._names = names_of_inherited(merged, data, self._inherited)
+        named = (at for at, name in enumerate(self._names) if name)
+        self._level = next(named, merged.uppers)
 
     def is_as_inherited(self, path: str, project: Project) -> bool:
         """Whether it has, by content and metadata; where no layer tells, nothing is known."""
         merged = self._merged
         if self._level >= merged.uppers or not path:
             return False
-        found = merged.find(self._level, path)
-        if found is None:
+        found, here = merged.find(self._level, path), merged.trees[-1].find(path)
+        if found is None and here is None:
             return project.status(path) is None and self._is_removed(path)
-        here = merged.trees[-1].find(path)
-        if found[0][0].level >= merged.uppers or here is None:
+        if found is None or here is None:
             return False
+        if found[0][0].level >= merged.uppers:
+            is_same = found[0][0].status.st_ino == here[2].st_ino
+            return is_same and self._is_as_shown(path, Item(*here))
         host, item = Item(*here), as_item(found[0], path)
         if host.kind != item.kind or not same_metadata(item, host, merged.prefix):
             return False
         return self._has_content(host, item, found[0][0])
+
+    def _is_as_shown(self, path: str, host: Item) -> bool:
+        """Whether a file of the project is one that was seen in a directory that had moved."""
+        if self._shown is None:
+            self._shown = read_shown(self._data)
+            if self._shown.is_strange(self._merged, self._level):
+                # The layers do not lie over what they were made over, so nothing is known.
+                self._shown = NOTHING
+        then = self._shown.files.get(path)
+        return then is not None and then == identity(host, self._merged.prefix)
 
     def _has_content(self, host: Item, item: Item, top: Hit) -> bool:
         if top.is_metacopy and (item.data_missing or self._is_of_project(item)):

@@ -11,16 +11,19 @@ from __future__ import annotations
 import os
 import stat
 
-from substrate.filesystem.inherited import Stack
+from substrate.filesystem.inherited import Stack, names_of_inherited, read_inherited
+from substrate.filesystem.items import Item
 from substrate.filesystem.marks import attribute, origin_inode
+from substrate.filesystem.shown import identity, read_shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from substrate.filesystem.descriptors import Folder
+    from substrate.filesystem.descriptors import Folder, Tree
     from substrate.filesystem.marks import Marks
     from substrate.filesystem.merged import Hit, Merged
+    from substrate.filesystem.shown import Shown
 
     # What a layer has moved, without anything below it: level, folder, name, path in the layer.
     Severed = tuple[int, Folder, str, str]
@@ -29,21 +32,118 @@ if TYPE_CHECKING:
 _WAS = "substrate.was"
 
 
-def mend(uppers: list[str], lowers: list[str], prefix: str) -> int:
+def mend(uppers: list[str], lowers: list[str], prefix: str, data: str = "") -> int:
     """Make the records of layers at rest true again; returns how many were not.
 
     `uppers` are the layers, the topmost first, `lowers` what is below them, the project last.
-    What cannot be found again stays as it is.
+    `data` is where a fork keeps what it began with. What cannot be found again stays as it is.
     """
     with Stack(uppers, lowers, prefix) as merged:
         # Without redirects nothing can be untrue.
         if not merged.follows:
             return 0
-        severed = [one for level in range(len(uppers)) for one in _severed(merged, level)]
+        found, led = _follow_contents(merged, data)
+        severed = [
+            one
+            for level in range(len(uppers))
+            for one in _severed(merged, level)
+            if (level, one[3]) not in found
+        ]
         if not severed:
-            return 0
+            return led
         places = dict(_places(merged))
-        return sum(_mend(merged, one, places) for one in severed)
+        return led + sum(_mend(merged, one, places) for one in severed)
+
+
+def _follow_contents(merged: Merged, data: str) -> tuple[set[tuple[int, str]], int]:
+    """Lead moved directories of a fork to where the files are that it saw in them.
+
+    Returns those whose files were found, as level and path in the layer, and how many of them
+    were led elsewhere. All of them are, or none: where several layers have a directory, one may
+    stand in the way of another.
+    """
+    shown, inherited = read_shown(data), read_inherited(data)
+    if not shown.folders or inherited is None:
+        return set(), 0
+    names = names_of_inherited(merged, data, inherited)
+    first = next((at for at, name in enumerate(names) if name), merged.uppers)
+    found: dict[str, tuple[list[tuple[int, str]], str]] = {}
+    before: list[tuple[Severed, bytes | None]] = []
+    for view in sorted(shown.folders, key=lambda path: path.count("/")):
+        hits = _upper_hits(merged, first, view)
+        if not hits:
+            continue
+        # What is above it finds it as before; the lowest layer's leads to the project.
+        level, path = _place(hits[-1])
+        moved = (level, hits[-1].folder, hits[-1].name, path)
+        best = _place_of(merged, moved, view, shown)
+        if not best:
+            continue
+        found[view] = [_place(hit) for hit in hits], best
+        if best != _lies_over(merged, level, path):
+            key = merged.prefix + "redirect"
+            before.append((moved, attribute(moved[1], moved[2], key)))
+            _redirect(merged, moved, best)
+    for view, (places, best) in found.items():
+        same = places == [_place(hit) for hit in _upper_hits(merged, first, view)]
+        if not same or _lies_over(merged, first, view) != best:
+            _take_back(merged, before)
+            return set(), 0
+    return {places[-1] for places, _ in found.values()}, len(before)
+
+
+def _upper_hits(merged: Merged, first: int, path: str) -> list[Hit]:
+    return _of_layers(merged, (merged.find(first, path) or ([], ""))[0])
+
+
+def _place(hit: Hit) -> tuple[int, str]:
+    return hit.level, hit.folder.path_of(hit.name)
+
+
+def _take_back(merged: Merged, before: list[tuple[Severed, bytes | None]]) -> None:
+    key = merged.prefix + "redirect"
+    for (_, folder, name, _), redirect in before:
+        if redirect is None:
+            os.removexattr(folder.proc_path(name), key, follow_symlinks=False)
+        else:
+            os.setxattr(folder.proc_path(name), key, redirect, follow_symlinks=False)
+
+
+def _place_of(merged: Merged, moved: Severed, view: str, shown: Shown) -> str:
+    """Return where a moved directory is most like itself, "" where it is nowhere."""
+    level, folder, name, path = moved
+    inside, project = shown.folders[view], merged.trees[-1]
+    was = os.fsdecode(attribute(folder, name, merged.prefix + _WAS) or b"").lstrip("/")
+    most, best = (0, 0), ""
+    for place in filter(None, (_lies_over(merged, level, path), view, was)):
+        names = _names_in(project, place)
+        if names is None:
+            continue
+        known = 0
+        for one in inside.keys() & names.keys():
+            facts, there = shown.files.get(f"{view}/{one}"), project.find(f"{place}/{one}")
+            if facts is None or there is None:
+                known += names[one] == inside[one]
+            else:
+                known += identity(Item(*there), merged.prefix) == facts
+        # Where all were changed by an accept, or there were none, what is new tells.
+        alike = (known, -len(names.keys() - inside.keys()))
+        if not best or alike > most:
+            most, best = alike, place
+    return best
+
+
+def _names_in(project: Tree, path: str) -> dict[str, int] | None:
+    found = project.find(path)
+    if found is None or not stat.S_ISDIR(found[2].st_mode):
+        return None
+    return {name: status.st_ino for name, status in found[0].child(found[1]).entries()}
+
+
+def _lies_over(merged: Merged, level: int, path: str) -> str:
+    """Return which directory of the project one of a layer lies over, "" for none."""
+    found = merged.find(level, path)
+    return "" if found is None or found[0][-1].level != merged.bottom else found[1]
 
 
 def _severed(merged: Merged, level: int) -> Iterator[Severed]:
@@ -102,7 +202,9 @@ def _mend(merged: Merged, severed: Severed, places: dict[tuple[int, str], str]) 
     was = attribute(folder, name, merged.prefix + _WAS)
     shown = places.get((level, path), "")
     fallback = ""
-    for candidate in (path, shown, os.fsdecode(was or b"").lstrip("/")):
+    redirect = attribute(folder, name, merged.prefix + "redirect") or b""
+    beside = os.fsdecode(os.path.basename(redirect))
+    for candidate in (path, shown, os.fsdecode(was or b"").lstrip("/"), _beside(shown, beside)):
         found = project.find(candidate) if candidate else None
         if found is None or status is None:
             continue
@@ -117,6 +219,12 @@ def _mend(merged: Merged, severed: Severed, places: dict[tuple[int, str], str]) 
     if fallback:
         _redirect(merged, severed, fallback)
     return bool(fallback)
+
+
+def _beside(path: str, name: str) -> str:
+    """Return the path of a name in the directory of another."""
+    parent = path.rpartition("/")[0]
+    return f"{parent}/{name}" if parent else name
 
 
 def _redirect(merged: Merged, severed: Severed, path: str) -> None:

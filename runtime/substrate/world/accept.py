@@ -61,7 +61,8 @@ def accept(
             if wish.dry_run:
                 return result
             moves = any(entry.change == RENAME for entry in choice.entries)
-            if moves:
+            # Where both places are in use, what was moved is not told as a rename.
+            if moves or any(changes.redirects()):
                 tell_others(context, changing.state)
             number = apply(
                 changes, changing.project, changing.store, changing.known, choice,

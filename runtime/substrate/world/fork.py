@@ -22,6 +22,7 @@ from substrate.filesystem.inherited import (
 )
 from substrate.filesystem.known import KNOWN_FILE
 from substrate.filesystem.replica import Replica
+from substrate.filesystem.shown import shown_below_moved, write_shown
 from substrate.filesystem.since import write_since
 from substrate.filesystem.space import used_space
 from substrate.record import record
@@ -243,6 +244,11 @@ class _Origin:
                     files = self._without_content[name]
                     content[name] = contents_below(merged, level, files)
         write_inherited(new.data, Inherited(tuple(names), content))
+        assert new.layer is not None  # noqa: S101 -- _check_alike has looked
+        uppers = [f"{new.data}/{name}/upper" for name in reversed(names)]
+        lowers = [*cover_of(new.data), new.layer.project]
+        with Stack(uppers, lowers, new.layer.xattr_prefix) as merged:
+            write_shown(new.data, shown_below_moved(merged))
 
 
 def _check_alike(old: State, new: State) -> None:

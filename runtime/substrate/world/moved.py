@@ -68,5 +68,5 @@ def follow_moves(state: State, stack: LayerStack) -> None:
     assert layer is not None  # noqa: S101 -- it has been told
     uppers = [stack.path(one) for one in (*reversed(stack.layers()), BASE_LAYER)]
     lowers = [*cover_of(state.data), layer.project]
-    mend([f"{path}/upper" for path in uppers], lowers, layer.xattr_prefix)
+    mend([f"{path}/upper" for path in uppers], lowers, layer.xattr_prefix, state.data)
     os.unlink(f"{state.data}/{MOVED_FILE}")

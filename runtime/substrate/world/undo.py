@@ -64,8 +64,8 @@ def undo(
         if dry_run:
             conflicts = undoing.conflicts_of_undo(done, changing.project, changing.known)
         else:
-            if any(operation.moved for operation in done.operations):
-                tell_others(context, changing.state)
+            # What was moved where something else was is not on record as moved.
+            tell_others(context, changing.state)
             done = undoing.undo(
                 changing.store, last, changing.project, changing.known, world_id, warn, progress,
                 changing.settle, theirs=theirs,

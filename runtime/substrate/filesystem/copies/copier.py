@@ -125,16 +125,16 @@ class Copying:
         found, self._found = self._found, {}
         return found
 
-    def unlink(self, path: str) -> None:
-        """Take one name of a file out of the copy, in which another one has what it holds."""
+    def unlink(self, path: str) -> bool:
+        """Take one name of a file out of the copy, in which another one has what it holds.
+
+        False where its directory is closed.
+        """
         folder, name = self._place(path)
-        mode = stat.S_IMODE(folder.status().st_mode)
-        is_closed = mode & _OWNER_ALL != _OWNER_ALL
-        if is_closed:
-            set_mode(folder.fd(), "", mode | _OWNER_ALL)
+        if is_closed(folder.status()):
+            return False
         self._take_out(folder, name)
-        if is_closed:
-            set_mode(folder.fd(), "", mode)
+        return True
 
     def _place(self, path: str) -> tuple[Folder, str]:
         *parents, name = path.split("/")
@@ -218,12 +218,12 @@ class Copying:
         self._waiting.append((there, target.child(name)))
 
     def _is_in_place(self, path: str) -> bool:
-        """Whether a directory is where it was, whatever the world has changed in it."""
+        """Whether a directory is where it was, whatever the world has changed in it, and open."""
         assert self._changed is not None  # noqa: S101 -- the caller has looked
         here, row = self._changed.raw.get(path), self._old.rows.get(path)
         if here is None or row is None or not row.is_folder:
             return False
-        return row.inode == here.st_ino
+        return row.inode == here.st_ino and not is_closed(here)
 
     def _shed(self, target: Folder) -> None:
         """Leave of a directory that the host has removed what the world has changed in it."""
@@ -397,6 +397,14 @@ class Copying:
         if self._bytes > most:
             message = f"copying {self._source.path}: it takes more than the limit disk, {most}"
             raise SubstrateError(message, "raise limits.disk, or leave parts out by project.deny")
+
+
+def is_closed(status: os.stat_result) -> bool:
+    """Whether an ordinary user cannot change what is in a directory, for the mode it has.
+
+    To open it for a moment would be a change of the world's if the call is killed then.
+    """
+    return status.st_mode & _OWNER_ALL != _OWNER_ALL and os.geteuid() != 0
 
 
 def _finish(folder: Folder, metadata: Metadata) -> None:

@@ -9,7 +9,7 @@ import errno
 import os
 
 from substrate.errors import SubstrateError, UnsupportedError
-from substrate.filesystem.copies.copier import Copying, Manner
+from substrate.filesystem.copies.copier import Copying, Manner, is_closed
 from substrate.filesystem.copies.derived import derive
 from substrate.filesystem.copies.folders import Aside, read_back
 from substrate.filesystem.copies.intents import Intents, forget_intents, is_within, read_intents
@@ -50,19 +50,21 @@ def update_copy(project: str, directory: str, old: Table, manner: Manner) -> Non
     """Bring what the host has changed into a copy, wherever the world has changed nothing.
 
     As an overlay shows it through. What the world has changed stays, and what it has moved stays
-    as it is, with all that is in it. An interrupted call is completed by another. Raises as
-    `make_copy` does.
+    as it is, with all that is in it; so do directories that it has closed to an ordinary user who
+    calls. An interrupted call is completed by another. Raises as `make_copy` does.
     """
     unfinished = read_intents(directory)
     changed = _changed(project, directory, old)
+    if changed.has_root() and is_closed(changed.raw[""]):
+        return
     with _opened(project, directory) as (source, target, aside), _told(project, directory):
         copying = Copying(source, target, aside, old, manner, Intents(directory), changed)
         copying.own |= {""} if changed.has_root() else set()
         found = copying.whole()
-        _unlink(copying, changed, copying.left)
+        kept = _unlink(copying, changed, copying.left)
         if copying.is_idle and not any(unfinished):
             return
-        gone = set(changed.unlinked.values())
+        gone = set(changed.unlinked.values()) - kept
         rows = {
             path: row
             for path, row in old.rows.items()
@@ -87,7 +89,7 @@ def restore(
         making.in_place = changed.in_place
         with _told(project, directory):
             # Another name may be among the places, and what they had be told as new under these.
-            _unlink(making, changed)
+            left = _unlink(making, changed)
             new: dict[str, Row] = {}
             replaced: set[str] = set()
             for path, origin, only_metadata in places:
@@ -98,7 +100,7 @@ def restore(
                     found = making.one(path, origin)
                     new |= read_back(target, found, path, origin)
                     replaced.add(origin)
-            replaced.update(changed.unlinked.values())
+            replaced |= set(changed.unlinked.values()) - left
             kept = {path: row for path, row in old.rows.items() if not is_within(path, replaced)}
             aside.remove()
             kept = _settled(kept, directory, target, changed.in_place)
@@ -110,11 +112,16 @@ def _changed(project: str, directory: str, old: Table) -> Derived:
         return derive(plain, old, read_intents(directory), source)
 
 
-def _unlink(copying: Copying, changed: Derived, places: set[str] | None = None) -> None:
-    """Take names out that the host has removed: all, or those in some places."""
-    for path in changed.unlinked:
-        if places is None or is_within(path, places):
-            copying.unlink(path)
+def _unlink(copying: Copying, changed: Derived, places: set[str] | None = None) -> set[str]:
+    """Take names out that the host has removed: all, or those in some places.
+
+    Returns the paths before of those that had to stay.
+    """
+    return {
+        before
+        for path, before in changed.unlinked.items()
+        if (places is None or is_within(path, places)) and not copying.unlink(path)
+    }
 
 
 def _settled(
