@@ -12,6 +12,7 @@ import stat
 from substrate.filesystem.inherited import HostView
 from substrate.filesystem.items import Item
 from substrate.filesystem.marks import origin_inode
+from substrate.filesystem.shown import read_astray
 from substrate.filesystem.since import copied_ns, read_since, was_made_again
 
 TYPE_CHECKING = False
@@ -50,6 +51,7 @@ class LayerChanges:
         self._merged = self._changes.merged
         self.diff = self._changes.diff
         self._host = HostView(self._merged, self._data)
+        self._astray = frozenset(read_astray(self._data) if self._data else ())
         return self
 
     def __exit__(self, *_details: object) -> None:
@@ -149,8 +151,11 @@ class LayerChanges:
         return self._host.is_as_inherited(path, project)
 
     def is_severed(self, path: str) -> bool:
-        """Whether a path is in a directory that was moved, and the host has moved what it was."""
-        severed = self._merged.severed
+        """Whether a path is in a directory that was moved, and the host has moved what it was.
+
+        Or, in a fork, has what was in it where no layer can lead to.
+        """
+        severed = self._merged.severed | self._astray
         while path and severed:
             if path in severed:
                 return True

@@ -14,7 +14,7 @@ import stat
 from substrate.filesystem.inherited import Stack, names_of_inherited, read_inherited
 from substrate.filesystem.items import Item
 from substrate.filesystem.marks import attribute, origin_inode
-from substrate.filesystem.shown import identity, read_shown
+from substrate.filesystem.shown import identity, read_shown, write_astray
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,7 +88,11 @@ def _follow_contents(merged: Merged, data: str) -> tuple[set[tuple[int, str]], i
         same = places == [_place(hit) for hit in _upper_hits(merged, first, view)]
         if not same or _lies_over(merged, first, view) != best:
             _take_back(merged, before)
+            shown_at = dict(_places(merged))
+            astray = [(_place_in(moved), moved[3]) for moved, _ in before]
+            write_astray(data, [shown_at.get(place, path) for place, path in astray])
             return set(), 0
+    write_astray(data, [])
     return {places[-1] for places, _ in found.values()}, len(before)
 
 
@@ -98,6 +102,10 @@ def _upper_hits(merged: Merged, first: int, path: str) -> list[Hit]:
 
 def _place(hit: Hit) -> tuple[int, str]:
     return hit.level, hit.folder.path_of(hit.name)
+
+
+def _place_in(moved: Severed) -> tuple[int, str]:
+    return moved[0], moved[3]
 
 
 def _take_back(merged: Merged, before: list[tuple[Severed, bytes | None]]) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from substrate.filesystem.merged import Hit, Merged
 
 SHOWN_FILE = "shown.json"
+_ASTRAY_FILE = "astray.json"
 
 
 @record
@@ -105,6 +106,27 @@ def read_shown(data: str) -> Shown:
     except FileNotFoundError:
         return NOTHING
     return Shown(folders, files)
+
+
+def write_astray(data: str, paths: list[str]) -> None:
+    """Keep which moved directories a fork sees with something else in them than there was."""
+    where = os.path.join(data, _ASTRAY_FILE)
+    if not paths:
+        if os.path.lexists(where):
+            os.unlink(where)
+        return
+    with open(where + ".new", "wb") as file:
+        file.write(jsontext.dumps_line(paths).encode())
+    os.replace(where + ".new", where)
+
+
+def read_astray(data: str) -> list[str]:
+    """Return which those are."""
+    try:
+        with open(os.path.join(data, _ASTRAY_FILE), "rb") as file:
+            return list(jsontext.loads(file.read()))
+    except FileNotFoundError:
+        return []
 
 
 def _is_moved(hits: list[Hit]) -> bool:
