@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from substrate.errors import SubstrateError
 from substrate.filesystem.baseline import stamp_ns
+from substrate.filesystem.copies.derived import holds
 from substrate.filesystem.copies.onefile import check_lost, copy_steadily, fit, refuse
 from substrate.filesystem.copies.table import seen
 from substrate.filesystem.copying import metadata_at, set_metadata, set_mode
@@ -271,7 +272,7 @@ class Copying:
             for other in old.paths_of(row.inode, row.birth_ns):
                 where = self.in_place.get(other, other)
                 found = self._target.find(where) if other != one else None
-                if found is not None and row.is_copy(found[2]):
+                if found is not None and row.is_copy(found[2]) and holds(*found, row):
                     yield where
 
     def _entry(
