@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from substrate.cgroups.group import Cgroup
 
 _EMPTYING_S = 0.2
+# Until whoever was killed has gone; more than that only the kernel itself can take.
+_DYING_S = 2.0
 _PREFIX = "span-"
 _COUNTERS = ("memory.events", "pids.events", "cpu.stat")
 _serial = itertools.count(1)
@@ -33,6 +35,7 @@ class SpanCgroup:
         self.own = own
         # As text: reading it into records is left for when something has changed.
         self.before = counters(world)
+        self._is_killed = False
 
     @classmethod
     def make(cls, directory: str, owner: str, name: str = "") -> SpanCgroup | None:
@@ -50,11 +53,14 @@ class SpanCgroup:
             raise
 
     def survivors(self) -> list[int]:
-        """Return the processes that are still in it."""
+        """Return the processes that are still in it, once those that were killed have gone."""
+        if self._is_killed:
+            self.own.wait_empty(_DYING_S)
         return self.own.processes() if self.own.is_populated else []
 
     def kill(self) -> None:
         """Kill every process in it, daemons and those just being forked included."""
+        self._is_killed = True
         self.own.kill()
 
     def close(self) -> None:
