@@ -94,6 +94,7 @@ class Changes:
             raise
         finally:
             if collecting:
+                _let_grow_old()
                 gc.enable()
         return self
 
@@ -117,6 +118,17 @@ class Changes:
         copies = hidden_copies(self._trees[-1], self.merged)
         replaced = self._originals.items()
         return copies | {now: copies[was] for now, was in replaced if was in copies}
+
+
+def _let_grow_old() -> None:
+    """Have the objects that there are count as old, so that none of them is looked at right away.
+
+    The collector would begin with its next one, for as long as a tenth of the diff.
+    """
+    # Whoever has frozen some means them to stay so.
+    if not gc.get_freeze_count():
+        gc.freeze()
+        gc.unfreeze()
 
 
 def _diff_in_motion(merged: Merged, copies: dict[int, Item]) -> FsDiff:

@@ -39,7 +39,7 @@ _LISTING = Struct("=ixxxx").unpack_from
 _ENTRY = Struct("=IBBxx").unpack_from
 _HEAD, _STATUS_SIZE = 8, 19 * 8
 _ENOENT, _NO_HIT, _UNSEEN_HIT, _UNLISTED = 2, 255, 254, -1
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 _ENCODING = sys.getfilesystemencoding()
 # The order of os.stat_result is documented for the first ten only; in the next three are floats.
 _LATER_FIELDS = {

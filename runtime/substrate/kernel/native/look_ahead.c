@@ -18,7 +18,7 @@ enum { MOST_LEVELS = 64, DEEPEST = 32, MOST_ENTRIES = 1000, LONGEST_NAMES = 4096
 enum { ARENA = 64 << 20, LARGEST_RECORD = 1 << 20 };
 /* Bytes at which it is written: soon at first, for the walk waits. And never more records: when
  * nobody reads any more, the next write is its end. */
-enum { FLUSH_FIRST = 4096, FLUSH_LAST = 65536, FLUSH_RECORDS = 100 };
+enum { FLUSH_FIRST = 4096, FLUSH_LAST = 8192, FLUSH_RECORDS = 100 };
 /* How far a record may have grown when something is added to it. */
 enum { FULL = LARGEST_RECORD - 2 * (LONGEST_NAMES + 512) };
 enum { ENOENT_ = 2, UNKNOWN = 5, EOVERFLOW_ = 75, ENOTSUP_ = 95 };
