@@ -176,7 +176,7 @@ def test_after_a_kill_at_any_step_a_fork_is_whole_or_gone(runtime: Runtime) -> N
     words = ("fork", "w", "f")
     steps = injection.steps_of(runtime, runtime.folder / "trace", *words)
     runtime("delete", "--force", "f").ok()
-    for step in [*steps[:: max(1, len(steps) // examples(12))], steps[-1]]:
+    for step in dict.fromkeys([*steps[:: max(1, len(steps) // examples(12))], steps[-1]]):
         injection.traced(runtime, runtime.folder / "trace", step, *words)
         _let_settle(runtime)
         done = runtime("gc", "--json").ok().json()
