@@ -5,14 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 
-from substrate.errors import DependencyError
+from substrate.kernel.spawn import IGNORED_BY_PYTHON, native_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native", "look-ahead")
-_SIGPIPE = 13  # Ignored by Python itself; here it ends a program that nobody listens to.
 _RUN_AHEAD_BYTES = 1 << 20
 
 
@@ -48,14 +46,11 @@ def _start(listed: int, write_fd: int, root_fds: list[int], uppers: int, prefix:
     # dup2 onto itself clears close-on-exec in the child alone.
     roots = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in root_fds]
     words = ["look-ahead", str(uppers), prefix, *map(str, root_fds)]
-    try:
-        return os.posix_spawn(
-            _PROGRAM, words, {}, file_actions=[*roots, *streams], setsigdef=(_SIGPIPE,)
-        )
-    except FileNotFoundError:
-        message = f"look-ahead is not built: {_PROGRAM} does not exist"
-        hint = "run ci/setup, or reinstall the package with a C compiler present"
-        raise DependencyError(message, hint) from None
+    program = native_program("look-ahead")
+    # SIGPIPE is among those: it ends a program that nobody listens to.
+    return os.posix_spawn(
+        program, words, {}, file_actions=[*roots, *streams], setsigdef=IGNORED_BY_PYTHON
+    )
 
 
 def _enlarge(pipe_fd: int) -> None:

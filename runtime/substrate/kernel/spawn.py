@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from substrate.kernel.plan import Plan
 
-_NATIVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native", "world-init")
+_NATIVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native")
 # Ignored by Python itself, so inherited by everything it starts unless reset.
-_IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE, SIGXFSZ
+IGNORED_BY_PYTHON = (13, 25)  # SIGPIPE, SIGXFSZ
 
 _MOST_DESCRIPTORS = 0x7FFF_FFFF
 _LOWEST_KEPT = 40
@@ -33,18 +33,24 @@ _LOWEST_KEPT = 40
 EXECUTORS = ("native", "python")
 
 
+def native_program(name: str) -> str:
+    """Return the path of one of our C programs; raises `DependencyError` when it was not built."""
+    path = os.path.join(_NATIVE, name)
+    if not os.path.exists(path):
+        message = f"{name} is not built: {path} does not exist"
+        raise DependencyError(
+            message, "run ci/setup, or reinstall the package with a C compiler present"
+        )
+    return path
+
+
 def world_init_fd() -> int:
     """Return a descriptor of world-init in a sealed memfd: there is no file to overwrite.
 
     Raises `DependencyError` when it was not built.
     """
-    try:
-        with open(_NATIVE, "rb") as file:
-            program = file.read()
-    except FileNotFoundError:
-        message = f"world-init is not built: {_NATIVE} does not exist"
-        hint = "run ci/setup, or reinstall the package with a C compiler present"
-        raise DependencyError(message, hint) from None
+    with open(native_program("world-init"), "rb") as file:
+        program = file.read()
     return sealed_memfd("world-init", program, executable=True)
 
 
@@ -125,7 +131,7 @@ def spawn_on_host(argv: tuple[str, ...], env: dict[str, str], descriptors: dict[
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in descriptors.items()]
     try:
         return os.posix_spawnp(
-            argv[0], argv, env, file_actions=actions, setsigmask=(), setsigdef=_IGNORED_BY_PYTHON
+            argv[0], argv, env, file_actions=actions, setsigmask=(), setsigdef=IGNORED_BY_PYTHON
         )
     except FileNotFoundError:
         message = f"cannot execute {argv[0]}: no such program"
@@ -147,7 +153,7 @@ def _spawn_native(plan: Plan, inputs: dict[str, int], fds: set[int]) -> int:
             # dup2 onto itself clears close-on-exec in the child alone.
             file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in sorted(fds | {image})],
             setsigmask=(),
-            setsigdef=_IGNORED_BY_PYTHON,
+            setsigdef=IGNORED_BY_PYTHON,
         )
     finally:
         os.close(image)
@@ -170,7 +176,7 @@ def _spawn_python(plan: Plan, inputs: dict[str, int], fds: set[int]) -> int:
         os.close(program)
         return pid
     try:
-        for number in _IGNORED_BY_PYTHON:
+        for number in IGNORED_BY_PYTHON:
             signal.signal(number, signal.SIG_DFL)
         _close_others(fds | {program})
         image = interpret.Image(encoded)

@@ -6,7 +6,7 @@ import os
 
 from substrate.errors import TraceError, TraceWriteError
 from substrate.jsontext import dumps_line, loads
-from substrate.trace.directory import open_directory, open_folder, open_own, write_new
+from substrate.trace.directory import open_folder_in, open_own, write_new
 from substrate.trace.ids import checked_span_id
 
 TYPE_CHECKING = False
@@ -23,7 +23,7 @@ def keep_changes(directory: str, span_id: str, fs_diff: dict[str, Any]) -> None:
     """
     content = dumps_line(fs_diff).encode()
     try:
-        folder_fd = _open(directory, create=True)
+        folder_fd = open_folder_in(directory, FOLDER, create=True)
         try:
             write_new(_name(span_id), content, folder_fd)
         except FileExistsError:
@@ -42,7 +42,7 @@ def read_changes(directory: str, span_id: str) -> Any:
     if not os.path.isdir(directory):
         return None  # nothing was ever recorded
     try:
-        folder_fd = _open(directory, create=False)
+        folder_fd = open_folder_in(directory, FOLDER, create=False)
         try:
             with open(open_own(name, os.O_RDONLY, folder_fd), "rb") as file:
                 return loads(file.read())
@@ -53,14 +53,6 @@ def read_changes(directory: str, span_id: str) -> Any:
     except (OSError, ValueError) as error:
         message = f"cannot read what span {span_id} changed: {error}"
         raise TraceError(message, f"look at {directory}/{FOLDER}") from None
-
-
-def _open(directory: str, *, create: bool) -> int:
-    directory_fd = open_directory(directory, create=create)
-    try:
-        return open_folder(FOLDER, directory_fd, create=create)
-    finally:
-        os.close(directory_fd)
 
 
 def _name(span_id: str) -> str:

@@ -65,6 +65,15 @@ def open_folder(name: str, parent_fd: int, *, create: bool = False) -> int:
     return fd
 
 
+def open_folder_in(directory: str, name: str, *, create: bool) -> int:
+    """Open a directory in a trace's, as `open_folder` does; the caller closes it."""
+    directory_fd = open_directory(directory, create=create)
+    try:
+        return open_folder(name, directory_fd, create=create)
+    finally:
+        os.close(directory_fd)
+
+
 def open_own(name: str, flags: int, directory_fd: int) -> int:
     """Open a file of the directory, mode 0600 when it is made, and check that it is ours.
 

@@ -15,7 +15,7 @@ from substrate.jsontext import dumps, dumps_line, loads
 from substrate.kernel.blanks import make_blank
 from substrate.record import record
 from substrate.trace.digests import argv_sha256
-from substrate.trace.directory import open_directory, open_folder, open_own, write_new
+from substrate.trace.directory import open_folder_in, open_own, write_new
 from substrate.trace.events import CommandStart, PolicyEvent
 from substrate.trace.ids import checked_span_id
 from substrate.trace.redact import NO_RULES, redact_argv, redact_text
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from substrate.trace.events import Decision, Origin
     from substrate.trace.redact import Rules
 
+# One for all records: file systems index names themselves.
 FOLDER = "spans"
 VERSION = 1
 # A line stays below 64 KiB: what does not fit is in the span record.
@@ -88,7 +89,7 @@ def write_request(directory: str, origin: Origin, request: Request) -> tuple[str
     _exact(request.argv)
     content = dumps(_to_json(origin, request, salt), 1).encode()
     try:
-        folder_fd = _open_folder(directory, create=True)
+        folder_fd = open_folder_in(directory, FOLDER, create=True)
         try:
             write_new(f"{span_id}.json", content, folder_fd)
         except FileExistsError:
@@ -105,7 +106,7 @@ def write_request(directory: str, origin: Origin, request: Request) -> tuple[str
 
 def prepare(directory: str) -> None:
     """Make ready what the record of a span to come takes, while nobody waits."""
-    folder_fd = _open_folder(directory, create=True)
+    folder_fd = open_folder_in(directory, FOLDER, create=True)
     try:
         make_blank("", folder_fd)
     finally:
@@ -135,7 +136,7 @@ def _read(directory: str, span_id: str) -> bytes:
     name = f"{checked_span_id(span_id)}.json"
     folder_fd = -1
     try:
-        folder_fd = _open_folder(directory, create=False)
+        folder_fd = open_folder_in(directory, FOLDER, create=False)
         with open(open_own(name, os.O_RDONLY, folder_fd), "rb") as file:
             return file.read()
     except FileNotFoundError:
@@ -147,15 +148,6 @@ def _read(directory: str, span_id: str) -> bytes:
     finally:
         if folder_fd >= 0:
             os.close(folder_fd)
-
-
-def _open_folder(directory: str, *, create: bool) -> int:
-    """Return the folder of all span records: one, since file systems index names themselves."""
-    directory_fd = open_directory(directory, create=create)
-    try:
-        return open_folder(FOLDER, directory_fd, create=create)
-    finally:
-        os.close(directory_fd)
 
 
 def command_start(

@@ -67,6 +67,9 @@ class Changing:
         self._opened = ExitStack()
         self.world_id = world_id
         self.warn = warn
+        # For what is said when there is no room: what is done, and where.
+        self._doing = f"changing the world {world_id}"
+        self._places: tuple[str, ...] = ()
         try:
             if held is None:
                 held = self._opened.enter_context(World.open(context, world_id))
@@ -74,6 +77,8 @@ class Changing:
             self._world = held
             self.state: State = self._world.read()
             self.layer: Layer = _layer_of(self.state)
+            self._doing = f"changing {self.layer.project}"
+            self._places = (self.layer.project, self.state.data)
             if makes_room:
                 self._opened.enter_context(Released(self.state.data))
             self.stack = self._opened.enter_context(
@@ -106,10 +111,7 @@ class Changing:
 
     def _close(self, error: BaseException | None) -> None:
         self._opened.close()
-        if not isinstance(error, OSError):
-            return
-        project = self.layer.project
-        refused = no_room(error, f"changing {project}", project, self.state.data)
+        refused = no_room(error, self._doing, *self._places)
         if refused is not None:
             raise refused from error
 
